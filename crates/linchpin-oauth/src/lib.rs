@@ -1,0 +1,1 @@
+//! What a provider says: discovery, registration, authorization, typed exchanges, revocation, challenges.

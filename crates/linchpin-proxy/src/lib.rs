@@ -1,0 +1,1 @@
+//! Faces for others: the stdio bridge.

@@ -1,0 +1,2 @@
+//! What developers run: test, interop, bench.
+fn main() {}
