@@ -1,1 +1,44 @@
-//! What is kept: the record of a sign-in, its key and secrets, and the stores it lives in.
+//! What is kept: the [`Record`] of a sign-in, its [`CredentialKey`] and secrets, and the [`Store`]s it lives in.
+//!
+//! A record renews itself offline: it names the issuer, the endpoints, the client and the tokens. A store keeps
+//! records and hands out one [`CredentialGuard`] per key at a time, across processes; whatever changes a record
+//! takes that guard as an argument, so that changing one without the lock does not compile.
+//!
+//! How the promises are kept:
+//! - a save reads, changes and replaces the whole aggregate file under a cross-process lock (P1), through a
+//!   synced temporary file and a rename (P2);
+//! - content that cannot be read is an error that names the file, and is kept (P3);
+//! - secrets are [`Secret`], which cannot be printed or serialized by accident (P20).
+//!
+//! # Limitations
+//! The local stores rely on the operating system's advisory file locks. On a network file system whose locks are
+//! no-ops, exclusion is only as good as that file system.
+
+mod atomic;
+mod clock;
+mod directories;
+mod disposition;
+mod file;
+mod key;
+mod lock;
+mod memory;
+mod permissions;
+mod policy;
+mod record;
+mod secret;
+mod store;
+
+pub use clock::{Clock, SystemClock, UnixMs};
+pub use directories::{Directories, DirectoriesError};
+pub use disposition::Disposition;
+pub use file::FileStore;
+pub use key::{CredentialKey, PlainHttp, Profile, ProfileError, ServerUrl, ServerUrlError};
+pub use lock::{LockError, LockHolder};
+pub use memory::MemoryStore;
+pub use policy::{PolicyError, StorePolicy};
+pub use record::{
+    Client, ClientAuthMethod, DeadToken, ExchangeMark, RECORD_VERSION, Record, RecordError, RefusedToken,
+    Registration,
+};
+pub use secret::{Fingerprint, Secret};
+pub use store::{CredentialGuard, LockRequest, Store, StoreError, StoreKind, StoredRecord};

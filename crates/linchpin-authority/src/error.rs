@@ -1,0 +1,109 @@
+//! Why there is no access token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linchpin_store::{CredentialKey, Disposition, LockError, StoreError};
+use thiserror::Error;
+
+/// Why there is no access token. Cloned to every caller that waited for the same transaction.
+#[derive(Debug, Clone, Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// A person has to sign in.
+    #[error("sign-in required for {key}: {reason}; run `{}`", login_command(key))]
+    SignInRequired {
+        /// Which sign-in.
+        key: Box<CredentialKey>,
+        /// Why.
+        reason: SignInReason,
+    },
+    /// The provider could not be asked, or could not answer; the sign-in is kept.
+    #[error("{key}: the provider {problem}; the sign-in is kept, try again{}", later(*retry_after))]
+    Temporary {
+        /// Which sign-in.
+        key: Box<CredentialKey>,
+        /// What happened.
+        problem: String,
+        /// What the provider asked to wait, if it did.
+        retry_after: Option<Duration>,
+    },
+    /// The provider answered that our client or request is wrong. The tokens are kept.
+    #[error(
+        "{key}: the provider refused this client ({code}); the sign-in is kept; run `{}` to register anew",
+        login_command(key)
+    )]
+    ClientRefused {
+        /// Which sign-in.
+        key: Box<CredentialKey>,
+        /// The provider's error code.
+        code: String,
+    },
+    /// The caller's wait ran out; the transaction goes on and the next request finds its result.
+    #[error("{key}: the wait for a new access token ran out; the refresh goes on, try again")]
+    TimedOut {
+        /// Which sign-in.
+        key: Box<CredentialKey>,
+    },
+    /// The pinned store failed.
+    #[error(transparent)]
+    Store(Arc<StoreError>),
+    /// The credential lock was not to be had.
+    #[error(transparent)]
+    Lock(Arc<LockError>),
+}
+
+/// Why a person has to sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SignInReason {
+    /// There is no sign-in.
+    NotSignedIn,
+    /// The access token has ended and the provider issued no refresh token.
+    NotRenewable,
+    /// The provider refused the refresh token for good.
+    Refused {
+        /// The provider's error code.
+        code: String,
+    },
+    /// The server refuses an access token that was just obtained.
+    RefusedAfterExchange,
+}
+
+impl std::fmt::Display for SignInReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotSignedIn => f.write_str("not signed in"),
+            Self::NotRenewable => f.write_str("the access token has ended and cannot be renewed"),
+            Self::Refused { code } => write!(f, "the provider ended the sign-in ({code})"),
+            Self::RefusedAfterExchange => f.write_str("the server refuses a token that was just renewed"),
+        }
+    }
+}
+
+/// The command that signs in to `key`.
+pub fn login_command(key: &CredentialKey) -> String {
+    let profile = if key.profile == linchpin_store::Profile::default() {
+        String::new()
+    } else {
+        format!(" --profile {}", key.profile)
+    };
+    format!("linchpin login {}{profile}", key.server)
+}
+
+fn later(retry_after: Option<Duration>) -> String {
+    retry_after.map(|wait| format!(" in {} s", wait.as_secs().max(1))).unwrap_or_default()
+}
+
+impl CredentialError {
+    /// What can be done about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::SignInRequired { .. } | Self::ClientRefused { .. } => Disposition::SignIn,
+            Self::Temporary { .. } => Disposition::Retry,
+            Self::TimedOut { .. } => Disposition::TimedOut,
+            Self::Store(error) => error.disposition(),
+            Self::Lock(error) => error.disposition(),
+        }
+    }
+}

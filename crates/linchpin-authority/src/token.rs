@@ -1,0 +1,72 @@
+//! What the rest of the program gets of a sign-in: an access token, and nothing that could renew it (P15).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linchpin_store::{Fingerprint, Secret, UnixMs};
+use tokio::time::Instant;
+
+/// An access token as it was current at some moment. Cheap to clone; keep the clone that a request was sent with,
+/// so that a refusal can be charged to it (P16).
+#[derive(Debug, Clone)]
+pub struct AccessToken(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    secret: Secret,
+    fingerprint: Fingerprint,
+    expires_at_ms: Option<UnixMs>,
+}
+
+impl AccessToken {
+    /// A token that ends at `expires_at_ms`, or nobody knows when.
+    pub fn new(secret: Secret, expires_at_ms: Option<UnixMs>) -> Self {
+        let fingerprint = secret.fingerprint();
+        Self(Arc::new(Inner { secret, fingerprint, expires_at_ms }))
+    }
+
+    /// The bearer token itself.
+    pub fn secret(&self) -> &Secret {
+        &self.0.secret
+    }
+
+    /// What may be written down about it.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        &self.0.fingerprint
+    }
+
+    /// When it ends, if the provider said so.
+    pub fn expires_at_ms(&self) -> Option<UnixMs> {
+        self.0.expires_at_ms
+    }
+}
+
+impl PartialEq for AccessToken {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.fingerprint() == other.fingerprint()
+    }
+}
+
+impl Eq for AccessToken {}
+
+/// How long a caller waits for a token. The transaction that it waits for has bounds of its own and goes on when
+/// the wait ends (P7, P18).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Until the transaction ends within its own bounds.
+    Transaction,
+    /// Until this moment at most.
+    Until(Instant),
+}
+
+impl Wait {
+    /// At most `duration` from now.
+    pub fn within(duration: Duration) -> Self {
+        Self::Until(Instant::now() + duration)
+    }
+
+    /// Whether the wait has run out.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Until(end) if Instant::now() >= end)
+    }
+}

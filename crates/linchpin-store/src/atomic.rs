@@ -1,0 +1,53 @@
+//! A save is whole or not at all (P2).
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::StoreError;
+use crate::permissions::io_error;
+
+/// Replaces `path` by `content`: a temporary file in the same directory, private from its creation, synced, renamed
+/// over `path`, and the directory synced. A crash at any instant leaves the old or the new content.
+///
+/// A temporary file left by a killed process is removed by the next replacement; the caller's lock makes sure that
+/// it belongs to nobody.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    let dir = path.parent().expect("a store's file lies in a directory");
+    let prefix = temporary_prefix(path);
+    remove_orphans(dir, &prefix);
+
+    let mut temporary = tempfile::Builder::new()
+        .prefix(&prefix)
+        .suffix(".tmp")
+        .tempfile_in(dir)
+        .map_err(|source| io_error("create a file in", dir, source))?;
+    let write = |file: &mut File| file.write_all(content).and_then(|()| file.sync_all());
+    write(temporary.as_file_mut()).map_err(|source| io_error("write", path, source))?;
+    temporary.persist(path).map_err(|error| io_error("replace", path, error.error))?;
+    sync_dir(dir)
+}
+
+fn temporary_prefix(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!(".{name}.")
+}
+
+fn remove_orphans(dir: &Path, prefix: &str) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(prefix) && name.ends_with(".tmp") {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Makes a rename in `dir` durable.
+fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    if cfg!(unix) {
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error("sync", dir, source))?;
+    }
+    Ok(())
+}

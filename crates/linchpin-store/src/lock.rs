@@ -1,0 +1,258 @@
+//! The operating system's file locks, taken by polling (P1, P6).
+//!
+//! A killed holder frees its lock at once, which no lease file can promise. The hazards of such locks are met here:
+//! the file is never unlinked, and a lock on an inode that is no longer at the path is not taken for one; the
+//! descriptor is close-on-exec, so no child keeps it; waits are bounded and name the holder; no blocking thread
+//! waits, which could take the lock after its waiter gave up.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::permissions::{check_file, no_follow, open_error};
+use crate::{Clock as _, Disposition, LockRequest, StoreError, SystemClock, UnixMs};
+
+/// The first pause between two tries; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// The longest pause: a waiter takes a lock within 50 ms of its release.
+const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+/// After this long a wait is worth telling a person about.
+const NOTICE_AFTER: Duration = Duration::from_secs(1);
+
+/// Who holds a lock, as its holder wrote it into the lock file. Best effort: it decides nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LockHolder {
+    /// The process.
+    pub pid: u32,
+    /// What it holds the lock for.
+    pub purpose: String,
+    /// Since when.
+    pub since_ms: UnixMs,
+}
+
+/// Why a lock was not taken.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Somebody else held it for the whole wait.
+    #[error("waited {:.1} s for the lock {}{}", waited.as_secs_f64(), path.display(), held_by(holder.as_ref()))]
+    TimedOut {
+        /// The lock file.
+        path: PathBuf,
+        /// How long.
+        waited: Duration,
+        /// The holder, when it said who it is.
+        holder: Option<LockHolder>,
+    },
+    /// The file system has no locks that work; going on without one would lose sign-ins.
+    #[error("{} cannot be locked: {source}; put LINCHPIN_HOME on a local file system", path.display())]
+    Unsupported {
+        /// The lock file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The lock file cannot be opened or trusted.
+    #[error("no lock: {0}")]
+    File(#[source] Box<StoreError>),
+    /// The task that asks already holds it: a bug in Linchpin.
+    #[error("a transaction asked again for the lock it holds ({}); please report this bug", path.display())]
+    Reentered {
+        /// The lock file.
+        path: PathBuf,
+    },
+}
+
+impl LockError {
+    /// What can be done about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::TimedOut { .. } => Disposition::TimedOut,
+            Self::Reentered { .. } | Self::Unsupported { .. } | Self::File(_) => Disposition::Configuration,
+        }
+    }
+}
+
+fn held_by(holder: Option<&LockHolder>) -> String {
+    holder.map(|holder| format!(", held by process {} ({})", holder.pid, holder.purpose)).unwrap_or_default()
+}
+
+/// A held lock. Dropping it releases the lock.
+#[must_use = "dropping it releases the lock"]
+#[derive(Debug)]
+pub(crate) struct FileLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        held().remove(&self.path);
+        // Closing releases too; said explicitly because a test may have duplicated the descriptor by forking.
+        let _ = self.file.unlock();
+    }
+}
+
+/// Takes the lock at `path`, waiting on the async timer.
+pub(crate) async fn lock(path: &Path, request: LockRequest) -> Result<FileLock, LockError> {
+    let mut wait = Wait::new(path, request);
+    loop {
+        match wait.attempt()? {
+            Attempt::Taken(lock) => return Ok(lock),
+            Attempt::Pause(pause) => tokio::time::sleep(pause).await,
+        }
+    }
+}
+
+/// Takes the lock at `path`, waiting on this thread: for code that already runs on a blocking thread.
+pub(crate) fn lock_blocking(path: &Path, request: LockRequest) -> Result<FileLock, LockError> {
+    let mut wait = Wait::new(path, request);
+    loop {
+        match wait.attempt()? {
+            Attempt::Taken(lock) => return Ok(lock),
+            Attempt::Pause(pause) => std::thread::sleep(pause),
+        }
+    }
+}
+
+/// One wait for one lock: pure bookkeeping round [`try_lock`].
+struct Wait<'a> {
+    path: &'a Path,
+    request: LockRequest,
+    since: tokio::time::Instant,
+    pause: Duration,
+    told: bool,
+}
+
+enum Attempt {
+    Taken(FileLock),
+    Pause(Duration),
+}
+
+impl<'a> Wait<'a> {
+    fn new(path: &'a Path, request: LockRequest) -> Self {
+        Self { path, request, since: tokio::time::Instant::now(), pause: FIRST_PAUSE, told: false }
+    }
+
+    fn attempt(&mut self) -> Result<Attempt, LockError> {
+        if let Some(lock) = try_lock(self.path, self.request.purpose)? {
+            return Ok(Attempt::Taken(lock));
+        }
+        let waited = self.since.elapsed();
+        let Some(left) = self.request.within.checked_sub(waited).filter(|left| !left.is_zero()) else {
+            return Err(LockError::TimedOut {
+                path: self.path.to_owned(),
+                waited,
+                holder: holder(self.path),
+            });
+        };
+        if waited >= NOTICE_AFTER && !self.told {
+            self.told = true;
+            match holder(self.path) {
+                Some(holder) => tracing::warn!(
+                    "waiting for process {} ({}) to finish; at most {} s more",
+                    holder.pid,
+                    holder.purpose,
+                    left.as_secs()
+                ),
+                None => tracing::warn!("waiting for another process to release {}", self.path.display()),
+            }
+        }
+        // Jitter keeps waiters from trying in step.
+        let pause = self.pause.mul_f64(rand::rng().random_range(0.5..1.0)).min(left);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(Attempt::Pause(pause))
+    }
+}
+
+/// One try. `None`: somebody else holds it.
+#[expect(clippy::disallowed_methods, reason = "the one home of file locks")]
+fn try_lock(path: &Path, purpose: &str) -> Result<Option<FileLock>, LockError> {
+    let task = TaskId::current();
+    if held().get(path).is_some_and(|holder| *holder == task) {
+        return Err(LockError::Reentered { path: path.to_owned() });
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    no_follow(&mut options);
+    let untrusted = |error: StoreError| LockError::File(Box::new(error));
+    let mut file = options.open(path).map_err(|source| untrusted(open_error(path, source)))?;
+    check_file(path, &file).map_err(untrusted)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(source)) => {
+            return Err(LockError::Unsupported { path: path.to_owned(), source });
+        }
+    }
+    if !is_still_at(path, &file) {
+        return Ok(None);
+    }
+    note_holder(&mut file, purpose);
+    held().insert(path.to_owned(), task);
+    Ok(Some(FileLock { file, path: path.to_owned() }))
+}
+
+/// Whether the locked inode is the one at the path: somebody may have removed the file under us.
+fn is_still_at(path: &Path, file: &File) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        match (std::fs::symlink_metadata(path), file.metadata()) {
+            (Ok(there), Ok(ours)) => identity(there) == identity(ours),
+            _ => false,
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (path, file);
+        true
+    }
+}
+
+fn note_holder(file: &mut File, purpose: &str) {
+    let holder =
+        LockHolder { pid: std::process::id(), purpose: purpose.to_owned(), since_ms: SystemClock.now() };
+    let text = serde_json::to_string(&holder).unwrap_or_default();
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+}
+
+/// Who wrote the lock file last. Meaningful only while somebody holds the lock.
+fn holder(path: &Path) -> Option<LockHolder> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    no_follow(&mut options);
+    let mut text = String::new();
+    options.open(path).ok()?.take(1024).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+/// The task, or outside a runtime the thread, that holds a lock.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TaskId {
+    Task(tokio::task::Id),
+    Thread(std::thread::ThreadId),
+}
+
+impl TaskId {
+    fn current() -> Self {
+        tokio::task::try_id().map_or_else(|| Self::Thread(std::thread::current().id()), Self::Task)
+    }
+}
+
+/// The locks this process holds. System locks taken through two descriptors exclude each other within a process as
+/// between processes; this table only tells a wait from a re-entry, which would wait for itself.
+fn held() -> MutexGuard<'static, HashMap<PathBuf, TaskId>> {
+    static HELD: LazyLock<Mutex<HashMap<PathBuf, TaskId>>> = LazyLock::new(Mutex::default);
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}

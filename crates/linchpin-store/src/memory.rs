@@ -1,0 +1,84 @@
+//! A store in memory: for tests of programs that use the library. Clones share their content.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::{
+    CredentialGuard, CredentialKey, LockError, LockRequest, Record, Store, StoreError, StoreKind,
+    StoredRecord,
+};
+
+/// Keeps records in this process and forgets them with it.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    records: Mutex<BTreeMap<CredentialKey, Record>>,
+    locks: Mutex<BTreeMap<CredentialKey, Arc<tokio::sync::Mutex<()>>>>,
+    refuse_saves: Mutex<Option<&'static str>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on every save fails with `reason`; `None` lets them through again.
+    pub fn refuse_saves(&self, reason: Option<&'static str>) {
+        *self.shared.refuse_saves.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    fn records(&self) -> std::sync::MutexGuard<'_, BTreeMap<CredentialKey, Record>> {
+        self.shared.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn kind(&self) -> StoreKind {
+        StoreKind::Memory
+    }
+
+    fn location(&self) -> String {
+        "the memory of this process".to_owned()
+    }
+
+    async fn load(&self, key: &CredentialKey) -> Result<Option<Record>, StoreError> {
+        Ok(self.records().get(key).cloned())
+    }
+
+    async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
+        if let Some(reason) = *self.shared.refuse_saves.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Err(StoreError::Injected(reason));
+        }
+        self.records().insert(guard.key().clone(), record.clone());
+        Ok(())
+    }
+
+    async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError> {
+        Ok(self.records().remove(guard.key()).is_some())
+    }
+
+    async fn list(&self) -> Result<Vec<StoredRecord>, StoreError> {
+        Ok(self.records().iter().map(|(key, record)| (key.clone(), Ok(record.clone()))).collect())
+    }
+
+    async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
+        let lock = {
+            let mut locks = self.shared.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(locks.entry(key.clone()).or_default())
+        };
+        match tokio::time::timeout(request.within, lock.lock_owned()).await {
+            Ok(held) => Ok(CredentialGuard::new(key.clone(), held)),
+            Err(_) => {
+                Err(LockError::TimedOut { path: key.entry().into(), waited: request.within, holder: None })
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+use serde_json::json;
+
+use super::*;
+
+fn record() -> Record {
+    Record {
+        generation: 3,
+        issuer: "https://as.example.com".into(),
+        token_endpoint: "https://as.example.com/token".parse().expect("a URL"),
+        revocation_endpoint: None,
+        token_endpoint_auth_method: ClientAuthMethod::Basic,
+        resource: "https://mcp.example.com/mcp".into(),
+        client: Client {
+            id: "client-1".into(),
+            secret: Some(Secret::new("planted-client-secret")),
+            secret_expires_at_ms: None,
+            registration: Registration::Dynamic,
+            redirect_uri: None,
+        },
+        access_token: Secret::new("planted-access"),
+        refresh_token: Some(Secret::new("planted-refresh")),
+        scopes: vec!["tools".into()],
+        obtained_at_ms: UnixMs(1_000),
+        expires_at_ms: Some(UnixMs(5_000)),
+        exchange: None,
+        dead: None,
+        refused: None,
+        extra: Map::new(),
+    }
+}
+
+#[test]
+fn a_record_reads_back_and_keeps_what_it_does_not_know() {
+    let mut written: Value = serde_json::from_str(&record().to_json()).expect("JSON");
+    assert_eq!(written["version"], 1);
+    assert_eq!(written["token_endpoint_auth_method"], "client_secret_basic");
+    written["from_the_future"] = json!({"a": [1, 2]});
+
+    let read = Record::from_json(&written.to_string()).expect("a record");
+    assert_eq!(read.extra.get("from_the_future"), Some(&json!({"a": [1, 2]})));
+    assert_eq!(Record { extra: Map::new(), ..read.clone() }, record());
+    let again: Value = serde_json::from_str(&read.to_json()).expect("JSON");
+    assert_eq!(again, written);
+}
+
+#[test]
+fn p20_neither_debug_nor_an_error_shows_a_secret() {
+    let record = record();
+    assert!(!format!("{record:?}").contains("planted"));
+    let text = record.to_json().replace("\"generation\":3", "\"generation\":\"planted\"");
+    let error = Record::from_json(&text).expect_err("generation is no number");
+    assert!(!format!("{error} {error:?}").contains("planted"));
+}
+
+#[test]
+fn p03_another_version_is_told_apart_from_damage() {
+    let text = record().to_json().replace("\"version\":1", "\"version\":2");
+    assert!(matches!(Record::from_json(&text), Err(RecordError::Version(2))));
+    assert!(matches!(Record::from_json("{\"version\":1}"), Err(RecordError::Malformed { .. })));
+    assert!(matches!(Record::from_json(""), Err(RecordError::Malformed { .. })));
+}
+
+#[test]
+fn p11_a_dead_fingerprint_says_nothing_about_another_token() {
+    let mut record = record();
+    assert!(record.is_renewable());
+    record.dead = Some(DeadToken {
+        fingerprint: Secret::new("an older one").fingerprint(),
+        reason: "invalid_grant".into(),
+        at_ms: UnixMs(1),
+    });
+    assert!(record.is_renewable());
+    record.dead = record.refresh_fingerprint().map(|fingerprint| DeadToken {
+        fingerprint,
+        reason: "invalid_grant".into(),
+        at_ms: UnixMs(1),
+    });
+    assert!(!record.is_renewable());
+}

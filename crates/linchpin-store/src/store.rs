@@ -1,0 +1,189 @@
+//! The interface of every store, free of file and process notions: a database behind it changes nothing above.
+
+use std::any::Any;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{CredentialKey, Disposition, LockError, Record, RecordError};
+
+/// Where records live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum StoreKind {
+    /// One JSON file, readable by its owner alone.
+    File,
+    /// The memory of this process.
+    Memory,
+}
+
+impl fmt::Display for StoreKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Memory => "memory",
+        })
+    }
+}
+
+/// The right to change the record of one key, held by one task of one process at a time. Dropping it, or the death
+/// of the process, gives the right back.
+#[must_use = "dropping the guard releases the credential lock"]
+pub struct CredentialGuard {
+    key: CredentialKey,
+    held: Box<dyn Any + Send + Sync>,
+}
+
+impl CredentialGuard {
+    /// A guard for `key`, made by a store's [`Store::lock`]; dropping `held` must release the lock.
+    pub fn new(key: CredentialKey, held: impl Send + Sync + 'static) -> Self {
+        Self { key, held: Box::new(held) }
+    }
+
+    /// The key whose record may be changed.
+    pub fn key(&self) -> &CredentialKey {
+        &self.key
+    }
+
+    /// What the store put in, for a store that has to tell its own guards from another's.
+    pub fn held(&self) -> &(dyn Any + Send + Sync) {
+        &*self.held
+    }
+}
+
+impl fmt::Debug for CredentialGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialGuard").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// How a credential lock is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct LockRequest {
+    /// What for, in one or two words; another process that waits shows them (`refresh`, `sign-in`).
+    pub purpose: &'static str,
+    /// How long to wait at most.
+    pub within: Duration,
+}
+
+/// One entry of [`Store::list`]: a record, or why this one cannot be read (the others can, P3).
+pub type StoredRecord = (CredentialKey, Result<Record, StoreError>);
+
+/// Keeps records. Every method may block on a disk or a daemon and none on the network; a save is whole or not at
+/// all, and durable when it returns (P2). Dropping a returned future may or may not let a save happen; it never
+/// leaves half of one.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// Which kind this is.
+    fn kind(&self) -> StoreKind;
+
+    /// Where it is, for a person: a path or a service's name.
+    fn location(&self) -> String;
+
+    /// The record of `key`, or `None` if the store works and has none. Takes no lock.
+    async fn load(&self, key: &CredentialKey) -> Result<Option<Record>, StoreError>;
+
+    /// Replaces the record of the guard's key.
+    async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError>;
+
+    /// Deletes the record of the guard's key; whether there was one.
+    async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError>;
+
+    /// Every record, in the order of their keys.
+    async fn list(&self) -> Result<Vec<StoredRecord>, StoreError>;
+
+    /// The credential lock of `key`. Waits by polling, at most `request.within`; dropping the future ends the wait.
+    /// Asking for a lock that the same task holds is a bug and reported at once.
+    async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError>;
+}
+
+/// Why a store failed. Texts name the place and what to do, never a secret.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The system refused a file operation.
+    #[error("cannot {action} {}: {source}{}", path.display(), advice(source))]
+    Io {
+        /// The verb: `read`, `write`, `create`.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The file is there and is not what Linchpin writes; it was left as it is (P3).
+    #[error("{} is damaged ({problem}); it was not changed{}; repair it or move it away, then run `linchpin login`",
+        path.display(), kept(kept_copy.as_ref()))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where and how it fails to read; no content.
+        problem: String,
+        /// A copy kept aside.
+        kept_copy: Option<PathBuf>,
+    },
+    /// One entry of the file is damaged; the others are fine.
+    #[error("the sign-in for {key} in {} is damaged: {source}; run `linchpin logout {}` and sign in again",
+        path.display(), key.server)]
+    DamagedRecord {
+        /// The entry.
+        key: Box<CredentialKey>,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// Written by a newer Linchpin.
+    #[error("{} has version {found}, this program knows version 1; update linchpin", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// Others could read or replace the file.
+    #[error("{} is not safe to use: {problem}; {remedy}", path.display())]
+    Unsafe {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// The lock of the aggregate file was not to be had.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A failure that a test put in.
+    #[error("{0}")]
+    Injected(&'static str),
+}
+
+impl StoreError {
+    /// What can be done about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Lock(error) => error.disposition(),
+            _ => Disposition::Configuration,
+        }
+    }
+}
+
+fn advice(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free some space and try again",
+        ErrorKind::ReadOnlyFilesystem => "; set LINCHPIN_HOME to a writable directory",
+        ErrorKind::PermissionDenied => "; check who owns it, or set LINCHPIN_HOME",
+        _ => "",
+    }
+}
+
+fn kept(copy: Option<&PathBuf>) -> String {
+    copy.map(|copy| format!(", and a copy is at {}", copy.display())).unwrap_or_default()
+}
