@@ -1,42 +1,374 @@
 //! One sign-in as the rest of the program sees it.
-use crate::{AccessToken, CredentialError, Wait};
-use linchpin_store::CredentialKey;
-use std::sync::Arc;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The one owner of the sign-ins of one pinned store.
-#[derive(Debug, Clone)]
-pub struct Authority;
+use arc_swap::ArcSwapOption;
+use linchpin_oauth::TokenEndpoint;
+use linchpin_store::{
+    Clock, CredentialGuard, CredentialKey, LockRequest, Record, RefusedToken, Store, UnixMs,
+};
+use rand::Rng as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
-/// One sign-in. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Credential(Arc<CredentialKey>);
+use crate::decide::Cause;
+use crate::freshness::{Freshness, Life};
+use crate::sign::{self, SignOut};
+use crate::{AccessToken, CredentialError, Wait, refresh};
+
+/// After a background renewal failed, the next request that could start one waits this long.
+const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
+
+/// The one owner of the sign-ins of one pinned store (P4): it reads, renews, saves and deletes there and nowhere
+/// else. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Authority(Arc<AuthorityShared>);
+
+struct AuthorityShared {
+    store: Arc<dyn Store>,
+    endpoint: Arc<dyn TokenEndpoint>,
+    clock: Arc<dyn Clock>,
+    tasks: TaskTracker,
+    credentials: Mutex<HashMap<CredentialKey, Credential>>,
+}
 
 impl Authority {
-    /// Waits until running transactions have ended, at most `within`; whether all did.
+    /// An authority over `store`, which spends tokens at `endpoint` and tells the time by `clock`.
+    pub fn new(store: Arc<dyn Store>, endpoint: Arc<dyn TokenEndpoint>, clock: Arc<dyn Clock>) -> Self {
+        let tasks = TaskTracker::new();
+        Self(Arc::new(AuthorityShared { store, endpoint, clock, tasks, credentials: Mutex::default() }))
+    }
+
+    /// The pinned store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// The sign-in of `key`, whether there is one yet or not. The same key gives the same [`Credential`], so that
+    /// all of a process share one snapshot and one running transaction.
+    pub fn credential(&self, key: CredentialKey) -> Credential {
+        let mut credentials = lock(&self.0.credentials);
+        credentials
+            .entry(key.clone())
+            .or_insert_with(|| {
+                Credential(Arc::new(Shared {
+                    key,
+                    store: Arc::clone(&self.0.store),
+                    endpoint: Arc::clone(&self.0.endpoint),
+                    clock: Arc::clone(&self.0.clock),
+                    tasks: self.0.tasks.clone(),
+                    snapshot: ArcSwapOption::empty(),
+                    running: Mutex::default(),
+                    refused: Mutex::default(),
+                    renew_not_before: Mutex::default(),
+                }))
+            })
+            .clone()
+    }
+
+    /// Waits until running transactions have ended, at most `within`; whether all did. Call it before the process
+    /// exits: a transaction cut off in its exchange costs its one repeat (P7, P10).
     pub async fn drain(&self, within: Duration) -> bool {
-        let _ = within;
-        true
+        self.0.tasks.close();
+        tokio::time::timeout(within, self.0.tasks.wait()).await.is_ok()
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("store", &self.0.store).finish_non_exhaustive()
+    }
+}
+
+/// One sign-in. Cheap to clone; clones share the snapshot and the running transaction.
+#[derive(Clone)]
+pub struct Credential(Arc<Shared>);
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Credential").field(&self.0.key).finish()
     }
 }
 
 impl Credential {
     /// Which sign-in.
     pub fn key(&self) -> &CredentialKey {
-        &self.0
+        &self.0.key
     }
-    /// A token that is good now; renews an ended one first, waiting at most `wait`.
+
+    /// A token that is good now. A fresh one is read without a lock; one near its end is renewed in the background
+    /// while it is used; an ended one is renewed first, waiting at most `wait`.
+    ///
+    /// Dropping the future ends the wait, not the transaction (P7).
+    ///
+    /// # Errors
+    /// Every [`CredentialError`]; a token that has not ended is returned rather than an error (P11).
     pub async fn access_token(&self, wait: Wait) -> Result<AccessToken, CredentialError> {
-        let _ = wait;
-        unimplemented!()
+        if let Some(token) = self.current() {
+            return Ok(token);
+        }
+        let snapshot = self.0.snapshot.load_full();
+        let known = snapshot.as_ref().map(|snapshot| snapshot.token.fingerprint().clone());
+        match self.transact(Cause::Ended(known), wait).await {
+            Ok(token) => Ok(token),
+            Err(error @ CredentialError::SignInRequired { .. }) => Err(error),
+            Err(error) => match snapshot.filter(|snapshot| snapshot.life.is_live(self.0.clock.now())) {
+                Some(snapshot) => Ok(snapshot.token.clone()),
+                None => Err(error),
+            },
+        }
     }
-    /// "This one got a 401": adopts a newer token or renews (P16).
+
+    /// The token that is good now if no wait is needed for it: a lock-free read. Starts a background renewal when
+    /// the token is near its end.
+    pub fn current(&self) -> Option<AccessToken> {
+        let snapshot = self.0.snapshot.load();
+        let snapshot = snapshot.as_ref()?;
+        match snapshot.freshness(self.0.clock.now()) {
+            Freshness::Fresh => Some(snapshot.token.clone()),
+            Freshness::NearEnd => {
+                self.renew_in_background(&snapshot.token);
+                Some(snapshot.token.clone())
+            }
+            Freshness::Ended => None,
+        }
+    }
+
+    /// "This one got a 401": returns the token that is current by now if it is another one, else adopts what
+    /// another process saved or exchanges, waiting at most `wait` (P16).
+    ///
+    /// Dropping the future ends the wait, not the transaction (P7).
+    ///
+    /// # Errors
+    /// Every [`CredentialError`].
     pub async fn recover(&self, rejected: &AccessToken, wait: Wait) -> Result<AccessToken, CredentialError> {
-        let _ = (rejected, wait);
-        unimplemented!()
+        if let Some(token) = self.current().filter(|token| token != rejected) {
+            return Ok(token);
+        }
+        self.transact(Cause::Refused(rejected.fingerprint().clone()), wait).await
     }
-    /// The token that `recover` gave was refused too: it is not exchanged again for 30 s.
+
+    /// The token that [`Credential::recover`] gave was refused too. If it was obtained just now, no process
+    /// exchanges it again for 30 s; a person has to look. Returns at once; the note is written by an owned task.
     pub fn refused_again(&self, token: &AccessToken) {
-        let _ = token;
+        let now = self.0.clock.now();
+        let obtained = self
+            .0
+            .snapshot
+            .load()
+            .as_ref()
+            .filter(|snapshot| snapshot.token == *token)
+            .map(|snapshot| snapshot.life.obtained);
+        if obtained.is_none_or(|obtained| !sign::is_right_after(obtained, now)) {
+            return;
+        }
+        let refused = RefusedToken { fingerprint: token.fingerprint().clone(), at_ms: now };
+        let known = lock(&self.0.refused).replace(refused.clone());
+        if known.is_none_or(|known| known.fingerprint != refused.fingerprint) {
+            let shared = Arc::clone(&self.0);
+            self.0.tasks.spawn(async move { sign::note_refusal(&shared, refused).await });
+        }
+    }
+
+    /// The record as the pinned store has it now, for showing.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn record(&self) -> Result<Option<Record>, CredentialError> {
+        self.0.load().await
+    }
+
+    /// Saves a new sign-in, durably, in place of whatever was there (P12). A refresh in flight is waited for.
+    ///
+    /// Dropping the future does not cancel the transaction.
+    ///
+    /// # Errors
+    /// The lock's and the store's.
+    pub async fn sign_in(&self, record: Record) -> Result<(), CredentialError> {
+        let shared = Arc::clone(&self.0);
+        self.owned(async move { sign::sign_in(&shared, record).await }).await
+    }
+
+    /// Revokes at the provider (RFC 7009; bounded), then deletes the record. A refresh in flight is waited for and
+    /// cannot bring the record back (P12).
+    ///
+    /// Dropping the future does not cancel the transaction.
+    ///
+    /// # Errors
+    /// The lock's and the store's. A revocation that fails is no error but part of the answer.
+    pub async fn sign_out(&self) -> Result<SignOut, CredentialError> {
+        let shared = Arc::clone(&self.0);
+        self.owned(async move { sign::sign_out(&shared).await }).await
+    }
+
+    /// Joins the running transaction or starts one, and waits for its result at most `wait`.
+    async fn transact(&self, cause: Cause, wait: Wait) -> Result<AccessToken, CredentialError> {
+        loop {
+            let (joined, mut result) = self.join_or_start(&cause);
+            let waited = async {
+                let result = result.wait_for(Option::is_some).await;
+                result.map_or_else(|_| None, |result| result.clone())
+            };
+            let outcome = match wait {
+                Wait::Transaction => waited.await,
+                Wait::Until(end) => match tokio::time::timeout_at(end, waited).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => return Err(CredentialError::TimedOut { key: Box::new(self.0.key.clone()) }),
+                },
+            };
+            match outcome {
+                Some(Ok(token)) if cause.known() != Some(token.fingerprint()) || joined == cause => {
+                    return Ok(token);
+                }
+                Some(Err(error)) => return Err(error),
+                // It ran for another reason and kept the token that this caller cannot use, or it panicked.
+                Some(Ok(_)) => {}
+                None => return Err(CredentialError::Interrupted { key: Box::new(self.0.key.clone()) }),
+            }
+        }
+    }
+
+    fn join_or_start(&self, cause: &Cause) -> (Cause, Outcome) {
+        let mut running = lock(&self.0.running);
+        if let Some(running) = running.as_ref() {
+            return (running.cause.clone(), running.result.clone());
+        }
+        let (sender, result) = watch::channel(None);
+        *running = Some(Running { cause: cause.clone(), result: result.clone() });
+        let shared = Arc::clone(&self.0);
+        let owned_cause = cause.clone();
+        self.0.tasks.spawn(async move {
+            // Cleared also when the transaction panics, so that the next caller starts another.
+            let _clear = Clear(&shared);
+            let outcome = refresh::refresh(&shared, &owned_cause).await;
+            *lock(&shared.running) = None;
+            let _ = sender.send(Some(outcome));
+        });
+        (cause.clone(), result)
+    }
+
+    fn renew_in_background(&self, token: &AccessToken) {
+        let mut not_before = lock(&self.0.renew_not_before);
+        let now = Instant::now();
+        if not_before.is_some_and(|not_before| now < not_before) || lock(&self.0.running).is_some() {
+            return;
+        }
+        *not_before = Some(now + RENEWAL_PAUSE);
+        drop(not_before);
+        let _ = self.join_or_start(&Cause::Ended(Some(token.fingerprint().clone())));
+    }
+
+    /// Runs a user's transaction in a task of its own.
+    async fn owned<T: Send + 'static>(
+        &self,
+        transaction: impl Future<Output = Result<T, CredentialError>> + Send + 'static,
+    ) -> Result<T, CredentialError> {
+        match self.0.tasks.spawn(transaction).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(CredentialError::Interrupted { key: Box::new(self.0.key.clone()) }),
+        }
     }
 }
+
+type Outcome = watch::Receiver<Option<Result<AccessToken, CredentialError>>>;
+
+struct Running {
+    cause: Cause,
+    result: Outcome,
+}
+
+struct Clear<'a>(&'a Shared);
+
+impl Drop for Clear<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            *lock(&self.0.running) = None;
+        }
+    }
+}
+
+/// What the clones of a credential share.
+pub(crate) struct Shared {
+    pub(crate) key: CredentialKey,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) endpoint: Arc<dyn TokenEndpoint>,
+    pub(crate) clock: Arc<dyn Clock>,
+    tasks: TaskTracker,
+    snapshot: ArcSwapOption<Snapshot>,
+    running: Mutex<Option<Running>>,
+    /// What this process knows to be refused right after its exchange, before the record says so.
+    refused: Mutex<Option<RefusedToken>>,
+    renew_not_before: Mutex<Option<Instant>>,
+}
+
+/// The current access token of this process.
+struct Snapshot {
+    token: AccessToken,
+    life: Life,
+    jitter: f64,
+}
+
+impl Snapshot {
+    fn freshness(&self, now: UnixMs) -> Freshness {
+        self.life.freshness(now, self.jitter)
+    }
+}
+
+impl Shared {
+    pub(crate) async fn load(&self) -> Result<Option<Record>, CredentialError> {
+        self.store.load(&self.key).await.map_err(|error| CredentialError::Store(Arc::new(error)))
+    }
+
+    pub(crate) async fn lock(&self, request: LockRequest) -> Result<CredentialGuard, CredentialError> {
+        self.store.lock(&self.key, request).await.map_err(|error| CredentialError::Lock(Arc::new(error)))
+    }
+
+    /// Makes the record's access token current in this process. Only what is saved gets here (P9).
+    pub(crate) fn publish(&self, record: &Record) -> AccessToken {
+        let life = Life { obtained: record.obtained_at_ms, ends: record.expires_at_ms };
+        let current = self.snapshot.load();
+        let token = match current.as_ref() {
+            Some(current) if *current.token.secret() == record.access_token && current.life == life => {
+                return current.token.clone();
+            }
+            _ => AccessToken::new(record.access_token.clone(), record.expires_at_ms),
+        };
+        let jitter = rand::rng().random_range(0.0..1.0);
+        self.snapshot.store(Some(Arc::new(Snapshot { token: token.clone(), life, jitter })));
+        *lock(&self.renew_not_before) = None;
+        token
+    }
+
+    /// Ends the use of the current token in this process.
+    pub(crate) fn withdraw(&self) {
+        self.snapshot.store(None);
+    }
+
+    /// The record with what this process knows of a refusal that may not be noted yet.
+    pub(crate) fn with_refusal<'a>(&self, record: &'a Record) -> Cow<'a, Record> {
+        let refused = lock(&self.refused).clone();
+        match refused.filter(|refused| refused.fingerprint == record.access_token.fingerprint()) {
+            Some(refused) if record.refused.is_none() => {
+                Cow::Owned(Record { refused: Some(refused), ..record.clone() })
+            }
+            _ => Cow::Borrowed(record),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

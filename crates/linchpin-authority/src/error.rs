@@ -45,6 +45,12 @@ pub enum CredentialError {
         /// Which sign-in.
         key: Box<CredentialKey>,
     },
+    /// The process is ending, or the transaction failed in a way that is a bug.
+    #[error("{key}: interrupted; try again")]
+    Interrupted {
+        /// Which sign-in.
+        key: Box<CredentialKey>,
+    },
     /// The pinned store failed.
     #[error(transparent)]
     Store(Arc<StoreError>),
@@ -100,7 +106,7 @@ impl CredentialError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::SignInRequired { .. } | Self::ClientRefused { .. } => Disposition::SignIn,
-            Self::Temporary { .. } => Disposition::Retry,
+            Self::Temporary { .. } | Self::Interrupted { .. } => Disposition::Retry,
             Self::TimedOut { .. } => Disposition::TimedOut,
             Self::Store(error) => error.disposition(),
             Self::Lock(error) => error.disposition(),

@@ -46,6 +46,8 @@ pub struct Record {
     pub dead: Option<DeadToken>,
     /// An access token that the server refused right after its own exchange.
     pub refused: Option<RefusedToken>,
+    /// The provider could not be reached or asked to be left alone: no exchange before this moment, by any process.
+    pub retry_at_ms: Option<UnixMs>,
     /// Fields that this version does not know, kept as they are.
     pub extra: Map<String, Value>,
 }

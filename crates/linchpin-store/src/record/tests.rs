@@ -25,6 +25,7 @@ fn record() -> Record {
         exchange: None,
         dead: None,
         refused: None,
+        retry_at_ms: None,
         extra: Map::new(),
     }
 }

@@ -38,6 +38,8 @@ struct RecordFields {
     dead: Option<DeadToken>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<RefusedToken>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry_at_ms: Option<UnixMs>,
     #[serde(flatten)]
     extra: Map<String, Value>,
 }

@@ -1,0 +1,102 @@
+//! What to do about a sign-in, as a pure function of its record, of what is asked, and of the time.
+
+use std::time::Duration;
+
+use linchpin_store::{Fingerprint, Record, UnixMs};
+
+use crate::SignInReason;
+use crate::freshness::{Freshness, Life};
+
+/// After a token was refused right after its own exchange, it is not exchanged again for this long.
+const NO_EXCHANGE_AFTER_REFUSAL: Duration = Duration::from_secs(30);
+/// A provider is left alone this long at most, however far a clock jumped or whatever it asked for.
+pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// After two presentations whose outcome nobody knows, the next one waits this long: the sign-in is most likely lost,
+/// and one that is not must neither be given up nor asked for in a loop.
+pub(crate) const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(30);
+/// How often a token may be presented at once with an unknown outcome: the exchange and its one repeat (P10).
+pub(crate) const PRESENTATIONS: u32 = 2;
+
+/// Why a transaction is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// The access token of this fingerprint is near or past its end, or there is none yet.
+    Ended(Option<Fingerprint>),
+    /// The server refused the access token of this fingerprint (P16).
+    Refused(Fingerprint),
+}
+
+impl Cause {
+    /// The access token that the asker has and cannot go on with.
+    pub(crate) fn known(&self) -> Option<&Fingerprint> {
+        match self {
+            Self::Ended(known) => known.as_ref(),
+            Self::Refused(rejected) => Some(rejected),
+        }
+    }
+}
+
+/// What to do. Only `Exchange` sends a request; the others change nothing, so they hold whether or not the record
+/// was read under the lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Decision {
+    /// Use the record's access token: somebody renewed it, or it is good after all.
+    Adopt,
+    /// Present the refresh token; with an unknown outcome it will have been presented this often.
+    Exchange {
+        /// 1 for a first presentation, 2 for the one repeat that an unknown outcome allows.
+        presentations: u32,
+    },
+    /// The provider is to be left alone until then.
+    RetryAt(UnixMs),
+    /// A person has to sign in.
+    SignInRequired(SignInReason),
+}
+
+/// Decides. `record` is `None` when the pinned store works and has none.
+pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Decision {
+    let Some(record) = record else {
+        return Decision::SignInRequired(SignInReason::NotSignedIn);
+    };
+    let access = record.access_token.fingerprint();
+    let is_known = cause.known() == Some(&access);
+    let is_refused = is_known && matches!(cause, Cause::Refused(_));
+    let life = Life { obtained: record.obtained_at_ms, ends: record.expires_at_ms };
+    let freshness = life.freshness(now, 0.0);
+
+    let good = if is_known { freshness == Freshness::Fresh } else { freshness != Freshness::Ended };
+    if good && !is_refused {
+        return Decision::Adopt;
+    }
+    // What cannot or must not be renewed now stays in use while it lasts, unless the server refuses it (P11).
+    let instead = |otherwise: Decision| {
+        if !is_refused && life.is_live(now) { Decision::Adopt } else { otherwise }
+    };
+    let refused_lately = record.refused.as_ref().is_some_and(|refused| {
+        refused.fingerprint == access && now.since(refused.at_ms) < NO_EXCHANGE_AFTER_REFUSAL
+    });
+    if is_refused && refused_lately {
+        return Decision::SignInRequired(SignInReason::RefusedAfterExchange);
+    }
+    let Some(refresh) = record.refresh_fingerprint() else {
+        return instead(Decision::SignInRequired(SignInReason::NotRenewable));
+    };
+    if let Some(dead) = record.dead.as_ref().filter(|dead| dead.fingerprint == refresh) {
+        return instead(Decision::SignInRequired(SignInReason::Refused { code: dead.reason.clone() }));
+    }
+    if let Some(at) = record.retry_at_ms.filter(|at| now < *at && at.since(now) <= LONGEST_RETRY) {
+        return instead(Decision::RetryAt(at));
+    }
+    let marked = record.exchange.as_ref().filter(|mark| mark.fingerprint == refresh);
+    if let Some(mark) = marked.filter(|mark| mark.presentations >= PRESENTATIONS) {
+        let at = mark.at_ms.after(RETRY_AFTER_UNKNOWN);
+        if mark.at_ms <= now && now < at {
+            return instead(Decision::RetryAt(at));
+        }
+    }
+    Decision::Exchange { presentations: marked.map_or(0, |mark| mark.presentations).saturating_add(1) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+use linchpin_store::{Client, ClientAuthMethod, DeadToken, ExchangeMark, RefusedToken, Registration, Secret};
+use proptest::prelude::*;
+
+use super::*;
+
+const NOW: UnixMs = UnixMs(1_000_000_000);
+
+/// A record obtained a minute ago that lives an hour, with access token `A` and refresh token `R`.
+fn record() -> Record {
+    Record {
+        generation: 1,
+        issuer: "https://as.example.com".into(),
+        token_endpoint: "https://as.example.com/token".parse().expect("a URL"),
+        revocation_endpoint: None,
+        token_endpoint_auth_method: ClientAuthMethod::None,
+        resource: "https://mcp.example.com/mcp".into(),
+        client: Client {
+            id: "c".into(),
+            secret: None,
+            secret_expires_at_ms: None,
+            registration: Registration::Dynamic,
+            redirect_uri: None,
+        },
+        access_token: Secret::new("A"),
+        refresh_token: Some(Secret::new("R")),
+        scopes: vec![],
+        obtained_at_ms: NOW.before(Duration::from_secs(60)),
+        expires_at_ms: Some(NOW.after(Duration::from_secs(3540))),
+        exchange: None,
+        dead: None,
+        refused: None,
+        retry_at_ms: None,
+        extra: serde_json::Map::new(),
+    }
+}
+
+fn fp(token: &str) -> Fingerprint {
+    Secret::new(token).fingerprint()
+}
+
+fn with(change: impl FnOnce(&mut Record)) -> Record {
+    let mut record = record();
+    change(&mut record);
+    record
+}
+
+fn ended(record: &mut Record) {
+    record.expires_at_ms = Some(NOW.before(Duration::from_secs(1)));
+}
+
+fn in_its_last_moments(record: &mut Record) {
+    record.expires_at_ms = Some(NOW.after(Duration::from_secs(3)));
+}
+
+fn dead(token: &str) -> Option<DeadToken> {
+    Some(DeadToken { fingerprint: fp(token), reason: "invalid_grant".into(), at_ms: NOW })
+}
+
+fn mark(token: &str, presentations: u32, ago: u64) -> Option<ExchangeMark> {
+    let at_ms = NOW.before(Duration::from_secs(ago));
+    Some(ExchangeMark { fingerprint: fp(token), presentations, at_ms, pid: 1 })
+}
+
+fn refused(token: &str, ago: u64) -> Option<RefusedToken> {
+    Some(RefusedToken { fingerprint: fp(token), at_ms: NOW.before(Duration::from_secs(ago)) })
+}
+
+fn refused_for_good() -> Decision {
+    Decision::SignInRequired(SignInReason::Refused { code: "invalid_grant".into() })
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
+fn p06_every_row_of_the_decision() {
+    use Decision::{Adopt, Exchange, RetryAt, SignInRequired};
+    let first = Exchange { presentations: 1 };
+    let start = Cause::Ended(None);
+    let near_end = Cause::Ended(Some(fp("A")));
+    let older = Cause::Ended(Some(fp("older")));
+    let refused_a = Cause::Refused(fp("A"));
+    let refused_older = Cause::Refused(fp("older"));
+    let soon = NOW.after(Duration::from_secs(20));
+
+    let rows: Vec<(&str, Option<Record>, &Cause, Decision)> = vec![
+        ("no record", None, &start, SignInRequired(SignInReason::NotSignedIn)),
+        ("no record, one refused", None, &refused_a, SignInRequired(SignInReason::NotSignedIn)),
+        ("start, fresh", Some(record()), &start, Adopt),
+        ("start, ended", Some(with(ended)), &start, first.clone()),
+        ("start, last moments", Some(with(in_its_last_moments)), &start, first.clone()),
+        (
+            "start, near its end: used now, renewed in the background",
+            Some(with(|r| r.expires_at_ms = Some(NOW.after(Duration::from_secs(30))))),
+            &start,
+            Adopt,
+        ),
+        (
+            "near its end, unchanged",
+            Some(with(|r| r.expires_at_ms = Some(NOW.after(Duration::from_secs(30))))),
+            &near_end,
+            first.clone(),
+        ),
+        ("renewed by another process", Some(record()), &older, Adopt),
+        ("renewed by another process, ended again", Some(with(ended)), &older, first.clone()),
+        ("fresh after all: the clock was set back", Some(record()), &near_end, Adopt),
+        ("refused, unchanged", Some(record()), &refused_a, first.clone()),
+        ("refused, another is current", Some(record()), &refused_older, Adopt),
+        ("refused, another is current and ended", Some(with(ended)), &refused_older, first.clone()),
+        ("no known end, not refused", Some(with(|r| r.expires_at_ms = None)), &near_end, Adopt),
+        ("no known end, refused", Some(with(|r| r.expires_at_ms = None)), &refused_a, first.clone()),
+        (
+            "refused right after its exchange",
+            Some(with(|r| r.refused = refused("A", 29))),
+            &refused_a,
+            SignInRequired(SignInReason::RefusedAfterExchange),
+        ),
+        ("refused long after that", Some(with(|r| r.refused = refused("A", 30))), &refused_a, first.clone()),
+        ("another was refused", Some(with(|r| r.refused = refused("older", 1))), &refused_a, first.clone()),
+        (
+            "ended, no refresh token",
+            Some(with(|r| {
+                ended(r);
+                r.refresh_token = None;
+            })),
+            &start,
+            SignInRequired(SignInReason::NotRenewable),
+        ),
+        (
+            "last moments, no refresh token: in use to its very end",
+            Some(with(|r| {
+                in_its_last_moments(r);
+                r.refresh_token = None;
+            })),
+            &near_end,
+            Adopt,
+        ),
+        (
+            "refused, no refresh token",
+            Some(with(|r| r.refresh_token = None)),
+            &refused_a,
+            SignInRequired(SignInReason::NotRenewable),
+        ),
+        (
+            "ended, dead",
+            Some(with(|r| {
+                ended(r);
+                r.dead = dead("R");
+            })),
+            &start,
+            refused_for_good(),
+        ),
+        (
+            "last moments, dead",
+            Some(with(|r| {
+                in_its_last_moments(r);
+                r.dead = dead("R");
+            })),
+            &near_end,
+            Adopt,
+        ),
+        ("refused, dead", Some(with(|r| r.dead = dead("R"))), &refused_a, refused_for_good()),
+        ("refused, another is dead", Some(with(|r| r.dead = dead("Q"))), &refused_a, first.clone()),
+        (
+            "a mark: the one repeat, at once",
+            Some(with(|r| r.exchange = mark("R", 1, 0))),
+            &refused_a,
+            Exchange { presentations: 2 },
+        ),
+        ("a mark of another token", Some(with(|r| r.exchange = mark("Q", 2, 0))), &refused_a, first.clone()),
+        (
+            "presented twice just now",
+            Some(with(|r| r.exchange = mark("R", 2, 10))),
+            &refused_a,
+            RetryAt(soon),
+        ),
+        (
+            "presented twice some time ago",
+            Some(with(|r| r.exchange = mark("R", 2, 30))),
+            &refused_a,
+            Exchange { presentations: 3 },
+        ),
+        ("to be left alone", Some(with(|r| r.retry_at_ms = Some(soon))), &refused_a, RetryAt(soon)),
+        (
+            "to be left alone, not ended",
+            Some(with(|r| {
+                in_its_last_moments(r);
+                r.retry_at_ms = Some(soon);
+            })),
+            &near_end,
+            Adopt,
+        ),
+        ("left alone long enough", Some(with(|r| r.retry_at_ms = Some(NOW))), &refused_a, first.clone()),
+        (
+            "an absurd time to be left alone until",
+            Some(with(|r| r.retry_at_ms = Some(UnixMs::MAX))),
+            &refused_a,
+            first,
+        ),
+    ];
+    for (row, record, cause, expected) in rows {
+        assert_eq!(decide(record.as_ref(), cause, NOW), expected, "{row}");
+    }
+}
+
+fn any_token() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["A", "B", "R", "S"])
+}
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let time = || 0..2_000_000_000u64;
+    (
+        any_token(),
+        prop::option::of(any_token()),
+        time(),
+        prop::option::of(time()),
+        prop::option::of((any_token(), 1..4u32, time())),
+        prop::option::of(any_token()),
+        prop::option::of((any_token(), time())),
+        prop::option::of(time()),
+    )
+        .prop_map(|(access, refresh, obtained, ends, exchange, dead_token, refused, retry)| Record {
+            access_token: Secret::new(access),
+            refresh_token: refresh.map(Secret::new),
+            obtained_at_ms: UnixMs(obtained),
+            expires_at_ms: ends.map(UnixMs),
+            exchange: exchange.map(|(token, presentations, at)| ExchangeMark {
+                fingerprint: fp(token),
+                presentations,
+                at_ms: UnixMs(at),
+                pid: 1,
+            }),
+            dead: dead_token.and_then(dead),
+            refused: refused.map(|(token, at)| RefusedToken { fingerprint: fp(token), at_ms: UnixMs(at) }),
+            retry_at_ms: retry.map(UnixMs),
+            ..record()
+        })
+}
+
+fn any_cause() -> impl Strategy<Value = Cause> {
+    prop_oneof![
+        prop::option::of(any_token()).prop_map(|token| Cause::Ended(token.map(fp))),
+        any_token().prop_map(|token| Cause::Refused(fp(token))),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn p10_a_dead_token_is_never_presented(record in any_record(), cause in any_cause(), now in 0..2_000_000_000u64) {
+        if let Decision::Exchange { presentations } = decide(Some(&record), &cause, UnixMs(now)) {
+            prop_assert!(record.is_renewable());
+            prop_assert!(presentations >= 1);
+        }
+    }
+
+    #[test]
+    fn p16_a_refused_token_is_never_adopted(record in any_record(), cause in any_cause(), now in 0..2_000_000_000u64) {
+        if decide(Some(&record), &cause, UnixMs(now)) == Decision::Adopt
+            && let Cause::Refused(rejected) = &cause
+        {
+            prop_assert_ne!(&record.access_token.fingerprint(), rejected);
+        }
+    }
+
+    #[test]
+    fn p16_a_late_refusal_of_an_older_token_costs_no_exchange(record in any_record(), now in 0..2_000_000_000u64) {
+        let life = Life { obtained: record.obtained_at_ms, ends: record.expires_at_ms };
+        prop_assume!(life.freshness(UnixMs(now), 0.0) == Freshness::Fresh);
+        prop_assert_eq!(decide(Some(&record), &Cause::Refused(fp("older")), UnixMs(now)), Decision::Adopt);
+    }
+}

@@ -1,0 +1,136 @@
+//! Spending a refresh token: what follows an outcome, as a pure function, and what the record becomes.
+
+use std::time::Duration;
+
+use linchpin_oauth::{Exchange, TokenAnswer};
+use linchpin_store::{DeadToken, ExchangeMark, Record, UnixMs};
+
+use crate::decide::{LONGEST_RETRY, PRESENTATIONS, RETRY_AFTER_UNKNOWN};
+
+/// How often a request that had no effect is made within one transaction.
+const TRIES: u32 = 3;
+/// How long one transaction waits for a provider in all, under the lock; what it asks for beyond is a temporary
+/// failure, and written down so that every process keeps to it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// After a failed transaction, no process asks again for this long unless the provider named a time.
+const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// How far an exchange has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Requests made in this transaction, the last one included.
+    pub(crate) tries: u32,
+    /// What the mark in the record says: presentations whose outcome is or may be unknown.
+    pub(crate) presentations: u32,
+    /// How long this transaction has paused for the provider.
+    pub(crate) paused: Duration,
+}
+
+/// What follows an outcome.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Next {
+    /// Save the answer's tokens.
+    Save(TokenAnswer),
+    /// The refresh token is dead: reread, and note it if it is still the one in the record.
+    Bury {
+        /// The provider's error code.
+        code: String,
+    },
+    /// Keep the tokens, clear the mark: this client was refused.
+    ClientRefused {
+        /// The provider's error code.
+        code: String,
+    },
+    /// Try again after a pause; the request had no effect.
+    Again(Duration),
+    /// Present it once more, at once: the outcome is unknown (P10).
+    Repeat,
+    /// Give up for now; no process tries again before `retry_after`.
+    GiveUp {
+        /// What happened, for a person.
+        problem: String,
+        /// How long to leave the provider alone.
+        retry_after: Duration,
+        /// Whether the outcome is unknown, so that the mark stays.
+        unknown: bool,
+    },
+}
+
+/// Decides what follows `outcome`.
+pub(crate) fn next(outcome: Exchange, progress: Progress) -> Next {
+    match outcome {
+        Exchange::Rotated(answer) => Next::Save(answer),
+        Exchange::Refused { code } => Next::Bury { code },
+        Exchange::ClientRefused { code } => Next::ClientRefused { code },
+        Exchange::NotSent { problem } => again(problem, None, progress),
+        Exchange::Unavailable { problem, retry_after } => again(problem, retry_after, progress),
+        Exchange::Unknown { .. } if progress.presentations < PRESENTATIONS => Next::Repeat,
+        Exchange::Unknown { problem } => {
+            Next::GiveUp { problem, retry_after: RETRY_AFTER_UNKNOWN, unknown: true }
+        }
+    }
+}
+
+fn again(problem: String, retry_after: Option<Duration>, progress: Progress) -> Next {
+    // 250 ms, then 1 s, unless the provider names a time.
+    let backoff = Duration::from_millis(250) * 4u32.saturating_pow(progress.tries.saturating_sub(1));
+    let pause = retry_after.unwrap_or(backoff);
+    if progress.tries < TRIES && progress.paused.saturating_add(pause) <= LONGEST_PAUSE {
+        return Next::Again(pause);
+    }
+    let retry_after = retry_after.unwrap_or(RETRY_AFTER_FAILURE).min(LONGEST_RETRY);
+    Next::GiveUp { problem, retry_after, unknown: progress.presentations >= PRESENTATIONS }
+}
+
+/// `record` with the mark of an exchange that is about to begin (P8).
+pub(crate) fn marked(mut record: Record, presentations: u32, now: UnixMs) -> Record {
+    record.exchange = record.refresh_fingerprint().map(|fingerprint| ExchangeMark {
+        fingerprint,
+        presentations,
+        at_ms: now,
+        pid: std::process::id(),
+    });
+    record.generation += 1;
+    record
+}
+
+/// `record` after a rotation. What the answer leaves out is carried forward (P14).
+pub(crate) fn rotated(mut record: Record, answer: TokenAnswer, begun: UnixMs) -> Record {
+    record.access_token = answer.access_token;
+    record.refresh_token = answer.refresh_token.or(record.refresh_token);
+    record.scopes = answer.scopes.unwrap_or(record.scopes);
+    record.obtained_at_ms = begun;
+    record.expires_at_ms = answer.expires_in.map(|lifetime| begun.after(lifetime));
+    record.exchange = None;
+    record.dead = None;
+    record.refused = None;
+    record.retry_at_ms = None;
+    record.generation += 1;
+    record
+}
+
+/// `record` after its refresh token was refused for good (P10, P11). Everything else stays.
+pub(crate) fn buried(mut record: Record, code: &str, now: UnixMs) -> Record {
+    record.dead = record.refresh_fingerprint().map(|fingerprint| DeadToken {
+        fingerprint,
+        reason: code.to_owned(),
+        at_ms: now,
+    });
+    record.exchange = None;
+    record.generation += 1;
+    record
+}
+
+/// `record` after a transaction that gave up: the tokens stay, and a mark stays only over an unknown outcome.
+pub(crate) fn given_up(mut record: Record, unknown: bool, retry_at: Option<UnixMs>) -> Record {
+    if !unknown {
+        record.exchange = None;
+    }
+    record.retry_at_ms = retry_at;
+    record.generation += 1;
+    record
+}
+
+#[cfg(test)]
+mod tests;

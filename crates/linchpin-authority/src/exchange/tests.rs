@@ -1,0 +1,103 @@
+use linchpin_store::Secret;
+
+use super::*;
+
+fn progress(tries: u32, presentations: u32, paused_s: u64) -> Progress {
+    Progress { tries, presentations, paused: Duration::from_secs(paused_s) }
+}
+
+fn not_sent() -> Exchange {
+    Exchange::NotSent { problem: "p".into() }
+}
+
+fn unavailable(retry_after: Option<u64>) -> Exchange {
+    Exchange::Unavailable { problem: "p".into(), retry_after: retry_after.map(Duration::from_secs) }
+}
+
+fn unknown() -> Exchange {
+    Exchange::Unknown { problem: "p".into() }
+}
+
+#[test]
+fn p10_what_follows_an_outcome() {
+    let ms = Duration::from_millis;
+    let shown = |next: Next| match next {
+        Next::Again(pause) => format!("again after {} ms", pause.as_millis()),
+        Next::GiveUp { retry_after, unknown, .. } => {
+            format!("give up for {} ms{}", retry_after.as_millis(), if unknown { ", unknown" } else { "" })
+        }
+        Next::Repeat => "repeat".to_owned(),
+        Next::Bury { code } => format!("bury {code}"),
+        Next::ClientRefused { code } => format!("client {code}"),
+        Next::Save(_) => "save".to_owned(),
+    };
+    let rows = [
+        (not_sent(), progress(1, 1, 0), "again after 250 ms"),
+        (not_sent(), progress(2, 1, 0), "again after 1000 ms"),
+        (not_sent(), progress(3, 1, 1), "give up for 2000 ms"),
+        (not_sent(), progress(2, 2, 0), "again after 1000 ms"),
+        (not_sent(), progress(3, 2, 1), "give up for 2000 ms, unknown"),
+        (unavailable(None), progress(1, 1, 0), "again after 250 ms"),
+        (unavailable(Some(0)), progress(1, 1, 0), "again after 0 ms"),
+        (unavailable(Some(4)), progress(2, 1, 4), "again after 4000 ms"),
+        (unavailable(Some(10)), progress(2, 1, 4), "give up for 10000 ms"),
+        (unavailable(Some(3600)), progress(1, 1, 0), "give up for 60000 ms"),
+        (unavailable(Some(u64::MAX)), progress(1, 1, 9), "give up for 60000 ms"),
+        (unavailable(None), progress(3, 1, 0), "give up for 2000 ms"),
+        (unknown(), progress(1, 1, 0), "repeat"),
+        (unknown(), progress(2, 2, 0), "give up for 30000 ms, unknown"),
+        (unknown(), progress(1, 3, 0), "give up for 30000 ms, unknown"),
+        (Exchange::Refused { code: "invalid_grant".into() }, progress(1, 1, 0), "bury invalid_grant"),
+        (
+            Exchange::ClientRefused { code: "invalid_client".into() },
+            progress(1, 1, 0),
+            "client invalid_client",
+        ),
+    ];
+    for (outcome, progress, expected) in rows {
+        let row = format!("{outcome} {progress:?}");
+        assert_eq!(shown(next(outcome, progress)), expected, "{row}");
+    }
+    assert!(LONGEST_PAUSE > ms(0));
+}
+
+#[test]
+fn p14_what_an_answer_leaves_out_is_carried_forward() {
+    let before = crate::credential::tests::record("A1", "R1");
+    let marked = marked(before.clone(), 1, UnixMs(7));
+    assert_eq!(marked.exchange.as_ref().map(|mark| &mark.fingerprint), before.refresh_fingerprint().as_ref());
+
+    let answer = TokenAnswer {
+        access_token: Secret::new("A2"),
+        refresh_token: None,
+        expires_in: Some(Duration::from_secs(u64::MAX)),
+        scopes: None,
+    };
+    let after = rotated(marked, answer, UnixMs(9));
+    assert_eq!(after.refresh_token, before.refresh_token);
+    assert_eq!(after.scopes, before.scopes);
+    assert_eq!(after.expires_at_ms, Some(UnixMs::MAX));
+    assert_eq!(after.exchange, None);
+    assert_eq!(after.generation, before.generation + 2);
+
+    let narrowed = TokenAnswer {
+        access_token: Secret::new("A3"),
+        refresh_token: Some(Secret::new("R3")),
+        expires_in: None,
+        scopes: Some(vec!["less".into()]),
+    };
+    let after = rotated(after, narrowed, UnixMs(10));
+    assert_eq!(after.refresh_token, Some(Secret::new("R3")));
+    assert_eq!(after.scopes, ["less"]);
+    assert_eq!(after.expires_at_ms, None);
+}
+
+#[test]
+fn p11_burying_changes_nothing_but_the_note() {
+    let before = marked(crate::credential::tests::record("A1", "R1"), 1, UnixMs(7));
+    let after = buried(before.clone(), "invalid_grant", UnixMs(8));
+    assert!(!after.is_renewable());
+    assert_eq!(after.access_token, before.access_token);
+    assert_eq!(after.refresh_token, before.refresh_token);
+    assert_eq!(after.exchange, None);
+}

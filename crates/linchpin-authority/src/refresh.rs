@@ -1,0 +1,201 @@
+//! The refresh transaction: lock, reread, decide, mark, exchange, save, publish.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linchpin_oauth::{Exchange, TokenAnswer};
+use linchpin_store::{CredentialGuard, LockRequest, Record, StoreError};
+
+use crate::credential::Shared;
+use crate::decide::{Cause, Decision, decide};
+use crate::exchange::{Next, Progress, buried, given_up, marked, next, rotated};
+use crate::{AccessToken, CredentialError, SignInReason};
+
+/// How long a transaction waits for the credential lock: two exchanges at their slowest.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// The pauses between attempts to save a token that was already exchanged (P9).
+const SAVE_AGAIN: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+
+/// Runs one transaction to its end. Called in a task of its own (P7).
+pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<AccessToken, CredentialError> {
+    // What needs no request needs no lock either: most waiters adopt here what another process saved.
+    let record = shared.load().await?;
+    match shared.decide(record.as_ref(), cause) {
+        Decision::Exchange { .. } => {}
+        settled => return shared.settle(record, settled),
+    }
+    let guard = shared.lock(LockRequest { purpose: "refresh", within: LOCK_WAIT }).await?;
+    let record = shared.load().await?;
+    let decision = shared.decide(record.as_ref(), cause);
+    match (decision, record) {
+        (Decision::Exchange { presentations }, Some(record)) => {
+            let transaction = Transaction { shared, guard: &guard, cause };
+            transaction.run(record, presentations).await
+        }
+        (settled, record) => shared.settle(record, settled),
+    }
+}
+
+impl Shared {
+    fn decide(&self, record: Option<&Record>, cause: &Cause) -> Decision {
+        decide(record.map(|record| self.with_refusal(record)).as_deref(), cause, self.clock.now())
+    }
+
+    /// Carries out a decision that sends nothing.
+    fn settle(&self, record: Option<Record>, decision: Decision) -> Result<AccessToken, CredentialError> {
+        match (decision, record) {
+            (Decision::Adopt, Some(record)) => Ok(self.publish(&record)),
+            (Decision::RetryAt(at), _) => Err(CredentialError::Temporary {
+                key: Box::new(self.key.clone()),
+                problem: "could not be asked for a new token a moment ago".to_owned(),
+                retry_after: Some(at.since(self.clock.now())),
+            }),
+            (Decision::SignInRequired(reason), _) => {
+                self.withdraw();
+                Err(self.sign_in_required(reason))
+            }
+            (Decision::Adopt | Decision::Exchange { .. }, _) => {
+                unreachable!("adopting needs a record, and an exchange is not settled here")
+            }
+        }
+    }
+
+    pub(crate) fn sign_in_required(&self, reason: SignInReason) -> CredentialError {
+        CredentialError::SignInRequired { key: Box::new(self.key.clone()), reason }
+    }
+}
+
+/// A refresh under the credential lock.
+struct Transaction<'a> {
+    shared: &'a Arc<Shared>,
+    guard: &'a CredentialGuard,
+    cause: &'a Cause,
+}
+
+impl Transaction<'_> {
+    async fn run(&self, record: Record, presentations: u32) -> Result<AccessToken, CredentialError> {
+        let mut progress = Progress { tries: 0, presentations, paused: Duration::ZERO };
+        let mut record = self.mark(record, presentations).await?;
+        loop {
+            let begun = self.shared.clock.now();
+            let outcome = self.shared.endpoint.refresh(&record).await;
+            progress.tries += 1;
+            report(self.shared, &record, &outcome, progress);
+            match next(outcome, progress) {
+                Next::Save(answer) => return self.finish(record, answer, begun).await,
+                Next::Bury { code } => return self.bury(record, code).await,
+                Next::ClientRefused { code } => {
+                    self.save_or_warn(&given_up(record, false, None)).await;
+                    return Err(CredentialError::ClientRefused {
+                        key: Box::new(self.shared.key.clone()),
+                        code,
+                    });
+                }
+                Next::Again(pause) => {
+                    tokio::time::sleep(pause).await;
+                    progress.paused += pause;
+                }
+                Next::Repeat => {
+                    progress.presentations += 1;
+                    record = self.mark(record, progress.presentations).await?;
+                }
+                Next::GiveUp { problem, retry_after, unknown } => {
+                    let retry_at = self.shared.clock.now().after(retry_after);
+                    self.save_or_warn(&given_up(record, unknown, Some(retry_at))).await;
+                    let key = Box::new(self.shared.key.clone());
+                    return Err(CredentialError::Temporary { key, problem, retry_after: Some(retry_after) });
+                }
+            }
+        }
+    }
+
+    /// Saves the mark: a store that cannot take it is found before the token is spent (P8).
+    async fn mark(&self, record: Record, presentations: u32) -> Result<Record, CredentialError> {
+        let record = marked(record, presentations, self.shared.clock.now());
+        self.save(&record).await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
+        Ok(record)
+    }
+
+    /// Saves the new tokens before anyone sees them. A save that fails is tried again, under the lock, for as long
+    /// as this process lives: a token that was exchanged is never dropped (P9).
+    async fn finish(
+        &self,
+        record: Record,
+        answer: TokenAnswer,
+        begun: linchpin_store::UnixMs,
+    ) -> Result<AccessToken, CredentialError> {
+        let record = rotated(record, answer, begun);
+        let mut attempt = 0;
+        while let Err(error) = self.save(&record).await {
+            let pause = SAVE_AGAIN[attempt.min(SAVE_AGAIN.len() - 1)];
+            attempt += 1;
+            tracing::error!(server = %self.shared.key, attempt, "the renewed sign-in cannot be saved: {error}; \
+                it is kept in memory and saving is tried again; do not end this process");
+            tokio::time::sleep(pause).await;
+        }
+        if attempt > 0 {
+            tracing::warn!(server = %self.shared.key, "the renewed sign-in is saved now");
+        }
+        Ok(self.shared.publish(&record))
+    }
+
+    /// A refusal is a fact about one token: it is noted only if the record still holds that token (P11).
+    async fn bury(&self, presented: Record, code: String) -> Result<AccessToken, CredentialError> {
+        let now = self.shared.clock.now();
+        let current = self.shared.load().await?;
+        match current {
+            Some(current) if current.refresh_fingerprint() == presented.refresh_fingerprint() => {
+                let record = buried(current, &code, now);
+                self.save_or_warn(&record).await;
+                // An access token that has not ended stays in use, unless it is what the server refused.
+                match decide(Some(&record), self.cause, now) {
+                    Decision::Adopt => Ok(self.shared.publish(&record)),
+                    _ => {
+                        self.shared.withdraw();
+                        Err(self.shared.sign_in_required(SignInReason::Refused { code }))
+                    }
+                }
+            }
+            // Somebody changed the record past the lock; what they saved decides, and costs no request here.
+            current => match decide(current.as_ref(), self.cause, now) {
+                Decision::Exchange { .. } => Err(CredentialError::Temporary {
+                    key: Box::new(self.shared.key.clone()),
+                    problem: "refused a token that another program replaced meanwhile".to_owned(),
+                    retry_after: None,
+                }),
+                settled => self.shared.settle(current, settled),
+            },
+        }
+    }
+
+    async fn save(&self, record: &Record) -> Result<(), StoreError> {
+        self.shared.store.save(self.guard, record).await
+    }
+
+    /// For notes that are good to have: their loss costs a request, never a token.
+    async fn save_or_warn(&self, record: &Record) {
+        if let Err(error) = self.save(record).await {
+            tracing::warn!(server = %self.shared.key, "cannot note the outcome of a refresh: {error}");
+        }
+    }
+}
+
+fn report(shared: &Shared, record: &Record, outcome: &Exchange, progress: Progress) {
+    let token = record.refresh_fingerprint();
+    let token = token.as_ref().map_or("none", |token| token.short());
+    let server = &shared.key;
+    let Progress { tries, presentations, .. } = progress;
+    match outcome {
+        Exchange::Rotated(_) => tracing::info!(%server, token, tries, presentations, "refreshed"),
+        Exchange::Refused { code } => {
+            tracing::warn!(%server, token, tries, presentations, code, "the provider ended the sign-in");
+        }
+        other => tracing::warn!(%server, token, tries, presentations, "refresh: {other}"),
+    }
+}

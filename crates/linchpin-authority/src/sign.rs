@@ -1,0 +1,79 @@
+//! Sign-in and sign-out as transactions: what finishes last wins, and a refresh in flight can neither bring back
+//! what was signed out nor overwrite a newer sign-in (P12).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linchpin_oauth::Revocation;
+use linchpin_store::{LockRequest, Record, UnixMs};
+
+use crate::CredentialError;
+use crate::credential::Shared;
+
+/// How long a person waits for a refresh in flight.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+
+/// What a sign-out achieved.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SignOut {
+    /// There was no sign-in.
+    NotSignedIn,
+    /// The record is deleted; the provider answered this to the revocation.
+    SignedOut {
+        /// What the provider said.
+        revocation: Revocation,
+    },
+}
+
+/// Saves `record` as the result of a new sign-in. The browser wait is over by now; no lock spanned it.
+pub(crate) async fn sign_in(shared: &Arc<Shared>, mut record: Record) -> Result<(), CredentialError> {
+    let guard = shared.lock(LockRequest { purpose: "sign-in", within: LOCK_WAIT }).await?;
+    // A damaged predecessor is what a new sign-in repairs; a damaged store fails in `save`.
+    let predecessor = shared.store.load(&shared.key).await.ok().flatten();
+    record.generation = predecessor.map_or(1, |predecessor| predecessor.generation + 1);
+    shared.store.save(&guard, &record).await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
+    shared.publish(&record);
+    Ok(())
+}
+
+/// Revokes at the provider (bounded), then deletes. Deletes also when the revocation fails.
+pub(crate) async fn sign_out(shared: &Arc<Shared>) -> Result<SignOut, CredentialError> {
+    let guard = shared.lock(LockRequest { purpose: "sign-out", within: LOCK_WAIT }).await?;
+    let store_error = |error| CredentialError::Store(Arc::new(error));
+    let revocation = match shared.store.load(&shared.key).await {
+        Ok(None) => return Ok(SignOut::NotSignedIn),
+        Ok(Some(record)) => shared.endpoint.revoke(&record).await,
+        Err(linchpin_store::StoreError::DamagedRecord { .. }) => Revocation::Unavailable {
+            problem: "cannot be told which token to revoke, the record is damaged".to_owned(),
+            retry_after: None,
+        },
+        Err(error) => return Err(store_error(error)),
+    };
+    shared.store.delete(&guard).await.map_err(store_error)?;
+    shared.withdraw();
+    Ok(SignOut::SignedOut { revocation })
+}
+
+/// Notes in the record that the server refused `access` right after its own exchange, for every process to see.
+pub(crate) async fn note_refusal(shared: &Arc<Shared>, refused: linchpin_store::RefusedToken) {
+    let noted = async {
+        let guard = shared.lock(LockRequest { purpose: "note", within: LOCK_WAIT }).await?;
+        let Some(mut record) = shared.load().await? else { return Ok(()) };
+        let known = record.refused.as_ref().is_some_and(|known| known.fingerprint == refused.fingerprint);
+        if known || record.access_token.fingerprint() != refused.fingerprint {
+            return Ok(());
+        }
+        record.refused = Some(refused);
+        record.generation += 1;
+        shared.store.save(&guard, &record).await.map_err(|error| CredentialError::Store(Arc::new(error)))
+    };
+    if let Err(error) = noted.await {
+        tracing::debug!(server = %shared.key, "cannot note a refused token: {error}");
+    }
+}
+
+/// Whether an access token obtained at `obtained` counts as refused right after its own exchange.
+pub(crate) fn is_right_after(obtained: UnixMs, now: UnixMs) -> bool {
+    now.since(obtained) < Duration::from_secs(30)
+}
