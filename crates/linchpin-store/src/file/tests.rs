@@ -1,1 +1,312 @@
-// written below
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::sync::Arc;
+
+use super::*;
+use crate::{PlainHttp, Profile, ServerUrl};
+
+struct Home {
+    directory: tempfile::TempDir,
+    store: FileStore,
+}
+
+fn home() -> Home {
+    let directory = tempfile::tempdir().expect("a directory");
+    let directories = Directories::under(directory.path().join("home")).expect("absolute");
+    Home { store: FileStore::new(&directories), directory }
+}
+
+impl Home {
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("home/credentials.json")
+    }
+
+    fn plant(&self, bytes: &[u8]) {
+        private_dir(self.file().parent().expect("a directory")).expect("made");
+        fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.file())
+            .and_then(|mut file| std::io::Write::write_all(&mut file, bytes))
+            .expect("written");
+        fs::set_permissions(self.file(), fs::Permissions::from_mode(0o600)).expect("set");
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(self.directory.path().join("home"))
+            .expect("readable")
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+fn key(number: usize) -> CredentialKey {
+    let url = format!("https://mcp{number}.example.com/mcp");
+    CredentialKey::new(Profile::default(), ServerUrl::parse(&url, PlainHttp::LoopbackOnly).expect("a URL"))
+}
+
+fn record(access: &str) -> Record {
+    let json = format!(
+        r#"{{"version":1,"generation":1,"issuer":"https://as.example.com","token_endpoint":"https://as.example.com/t",
+        "token_endpoint_auth_method":"none","resource":"https://mcp.example.com/mcp",
+        "client":{{"id":"c","registration":"dynamic"}},"access_token":"{access}","obtained_at_ms":1}}"#
+    );
+    Record::from_json(&json).expect("a record")
+}
+
+const QUICK: LockRequest = LockRequest { purpose: "test", within: Duration::from_millis(200) };
+const PATIENT: LockRequest = LockRequest { purpose: "test", within: Duration::from_secs(30) };
+
+async fn save(store: &FileStore, key: &CredentialKey, access: &str) -> Result<(), StoreError> {
+    let guard = store.lock(key, PATIENT).await?;
+    store.save(&guard, &record(access)).await
+}
+
+#[tokio::test]
+async fn a_record_is_saved_listed_and_deleted() {
+    let home = home();
+    assert_eq!(home.store.load(&key(1)).await.expect("readable"), None);
+    save(&home.store, &key(1), "one").await.expect("saved");
+    save(&home.store, &key(2), "two").await.expect("saved");
+    let loaded = home.store.load(&key(1)).await.expect("readable").expect("there");
+    assert_eq!(loaded.access_token.expose(), "one");
+    let listed = home.store.list().await.expect("readable");
+    assert_eq!(listed.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [key(1), key(2)]);
+    let guard = home.store.lock(&key(1), QUICK).await.expect("free");
+    assert!(home.store.delete(&guard).await.expect("deleted"));
+    assert!(!home.store.delete(&guard).await.expect("nothing there"));
+    assert!(home.store.load(&key(2)).await.expect("readable").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn p01_writers_of_different_records_never_lose_each_others_change() {
+    let home = home();
+    let store = Arc::new(home.store.clone());
+    let writers: Vec<_> = (0..8)
+        .map(|writer| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                for round in 0..10 {
+                    save(&store, &key(writer * 100 + round), "planted-x").await.expect("saved");
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.expect("no panic");
+    }
+    assert_eq!(home.store.list().await.expect("readable").len(), 80);
+}
+
+#[tokio::test]
+async fn p02_files_are_private_from_the_start_and_nothing_is_left_over() {
+    let home = home();
+    save(&home.store, &key(1), "one").await.expect("saved");
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o7777;
+    assert_eq!(mode(&home.file()), 0o600);
+    assert_eq!(mode(home.file().parent().expect("a directory")), 0o700);
+    assert_eq!(home.names(), ["credentials.json", "locks"]);
+    // What a killed process left behind is gone after the next save.
+    fs::File::create(home.file().with_file_name(".credentials.json.x1y2.tmp")).expect("created");
+    save(&home.store, &key(1), "two").await.expect("saved");
+    assert_eq!(home.names(), ["credentials.json", "locks"]);
+}
+
+#[tokio::test]
+async fn f13_a_loose_mode_is_repaired_and_a_directory_open_to_all_is_refused() {
+    let home = home();
+    save(&home.store, &key(1), "one").await.expect("saved");
+    fs::set_permissions(home.file(), fs::Permissions::from_mode(0o666)).expect("set");
+    assert!(home.store.load(&key(1)).await.expect("repaired").is_some());
+    assert_eq!(fs::metadata(home.file()).expect("there").permissions().mode() & 0o777, 0o600);
+
+    let directory = home.file().parent().expect("a directory").to_owned();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o777)).expect("set");
+    let error = save(&home.store, &key(1), "two").await.expect_err("refused");
+    assert!(error.to_string().contains("chmod 700"), "{error}");
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o770)).expect("set");
+    save(&home.store, &key(1), "two").await.expect("repaired");
+    assert_eq!(fs::metadata(&directory).expect("there").permissions().mode() & 0o777, 0o750);
+}
+
+#[tokio::test]
+async fn f13_a_link_in_place_of_the_file_is_refused_and_its_target_untouched() {
+    let home = home();
+    save(&home.store, &key(1), "one").await.expect("saved");
+    let target = home.directory.path().join("target");
+    fs::copy(home.file(), &target).expect("copied");
+    fs::remove_file(home.file()).expect("removed");
+    symlink(&target, home.file()).expect("linked");
+    let before = fs::read(&target).expect("readable");
+    for error in [
+        home.store.load(&key(1)).await.expect_err("refused"),
+        save(&home.store, &key(1), "two").await.expect_err("refused"),
+    ] {
+        assert!(matches!(error, StoreError::Unsafe { .. }), "{error}");
+    }
+    assert_eq!(fs::read(&target).expect("readable"), before);
+}
+
+#[tokio::test]
+async fn p03_a_file_cut_at_any_byte_is_an_error_and_never_rewritten() {
+    let home = home();
+    save(&home.store, &key(1), "one").await.expect("saved");
+    let whole = fs::read(home.file()).expect("readable");
+    for length in 0..whole.trim_ascii_end().len() {
+        home.plant(&whole[..length]);
+        let error = save(&home.store, &key(2), "two").await.expect_err("damaged");
+        assert!(matches!(error, StoreError::Damaged { .. }), "cut at {length}: {error}");
+        assert!(home.store.load(&key(1)).await.is_err(), "cut at {length}");
+        assert_eq!(fs::read(home.file()).expect("readable"), &whole[..length]);
+    }
+}
+
+#[tokio::test]
+async fn f08_what_is_not_a_credentials_file_is_kept_and_copied_aside_once() {
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let duplicated = r#"{"version":1,"credentials":{"a b":1,"a b":2}}"#;
+    for damage in [
+        &b"\0\0\0\0"[..],
+        b"[]",
+        b"{}",
+        b"{\"version\":1,\"credentials\":{}} trailing",
+        deep.as_bytes(),
+        duplicated.as_bytes(),
+    ] {
+        let home = home();
+        home.plant(damage);
+        for _ in 0..3 {
+            let error = home.store.load(&key(1)).await.expect_err("damaged");
+            let StoreError::Damaged { kept_copy: Some(copy), .. } = &error else { panic!("{error}") };
+            assert_eq!(fs::read(copy).expect("a copy"), damage);
+            assert!(error.to_string().contains("credentials.json"), "{error}");
+        }
+        let copies = home.names().iter().filter(|name| name.contains(".corrupt-")).count();
+        assert_eq!(copies, 1);
+        assert_eq!(fs::read(home.file()).expect("readable"), damage);
+    }
+}
+
+#[tokio::test]
+async fn f08_a_newer_version_is_left_alone() {
+    let home = home();
+    home.plant(br#"{"version":2,"credentials":{}}"#);
+    let error = save(&home.store, &key(1), "one").await.expect_err("newer");
+    assert!(error.to_string().contains("update linchpin"), "{error}");
+    assert_eq!(home.names(), ["credentials.json", "locks"]);
+}
+
+#[tokio::test]
+async fn f08_a_file_larger_than_linchpin_writes_is_not_read() {
+    let home = home();
+    home.plant(b"x");
+    fs::File::options().write(true).open(home.file()).expect("open").set_len(100 << 20).expect("grown");
+    let error = home.store.load(&key(1)).await.expect_err("too large");
+    assert!(error.to_string().contains("104857600 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn p03_one_damaged_record_leaves_the_others_in_use() {
+    let home = home();
+    save(&home.store, &key(1), "one").await.expect("saved");
+    save(&home.store, &key(2), "two").await.expect("saved");
+    let text = fs::read_to_string(home.file()).expect("readable").replacen(
+        "\"generation\":1",
+        "\"generation\":{}",
+        1,
+    );
+    home.plant(text.replacen("{\"version\":1", "{\"later\":[1, 2],\"version\":1", 1).as_bytes());
+    let error = home.store.load(&key(1)).await.expect_err("damaged");
+    assert!(matches!(error, StoreError::DamagedRecord { .. }), "{error}");
+    assert!(home.store.load(&key(2)).await.expect("fine").is_some());
+    save(&home.store, &key(3), "three").await.expect("saved");
+    let after = fs::read_to_string(home.file()).expect("readable");
+    assert!(
+        after.contains("\"generation\":{}") && after.contains("\"later\":[1, 2]"),
+        "kept as it was: {after}"
+    );
+}
+
+#[tokio::test]
+async fn p06_a_credential_lock_excludes_and_names_its_holder() {
+    let home = home();
+    let store = home.store.clone();
+    let (taken, is_taken) = tokio::sync::oneshot::channel();
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let holder = tokio::spawn(async move {
+        let guard = store
+            .lock(&key(1), LockRequest { purpose: "refresh", within: Duration::ZERO })
+            .await
+            .expect("free");
+        taken.send(()).expect("awaited");
+        let _ = released.await;
+        drop(guard);
+    });
+    is_taken.await.expect("taken");
+    match home.store.lock(&key(1), QUICK).await {
+        Err(LockError::TimedOut { holder: Some(holder), .. }) => {
+            assert_eq!((holder.pid, holder.purpose.as_str()), (std::process::id(), "refresh"));
+        }
+        other => panic!("{other:?}"),
+    }
+    // Another server's lock is free all the while.
+    drop(home.store.lock(&key(2), QUICK).await.expect("free"));
+    release.send(()).expect("awaited");
+    drop(home.store.lock(&key(1), QUICK).await.expect("free again"));
+    holder.await.expect("no panic");
+}
+
+#[tokio::test]
+async fn f11_asking_again_for_a_held_lock_is_reported_at_once() {
+    let home = home();
+    let task = tokio::spawn(async move {
+        let _held = home.store.lock(&key(1), QUICK).await.expect("free");
+        home.store.lock(&key(1), PATIENT).await.map(drop)
+    });
+    assert!(matches!(task.await.expect("no panic"), Err(LockError::Reentered { .. })));
+}
+
+#[tokio::test]
+async fn f11_a_lock_file_removed_underneath_does_not_let_two_holders_in() {
+    let home = home();
+    let store = home.store.clone();
+    let path = store.lock_path(&key(1));
+    let first = store.lock(&key(1), QUICK).await.expect("free");
+    fs::remove_file(&path).expect("removed");
+    // A new file is a new lock, which nobody can prevent; but the waiter that opened the old one is not let in by
+    // the old holder's release.
+    drop(first);
+    let second = tokio::spawn(async move { store.lock(&key(1), QUICK).await.map(drop) });
+    second.await.expect("no panic").expect("free");
+}
+
+#[tokio::test]
+async fn f10_what_is_no_lock_file_is_refused_within_a_second() {
+    for planted in ["directory", "link", "fifo"] {
+        let home = home();
+        private_dir(&home.store.locks).expect("made");
+        let path = home.store.lock_path(&key(1));
+        match planted {
+            "directory" => fs::create_dir(&path).expect("made"),
+            "link" => symlink("/etc/hostname", &path).expect("linked"),
+            _ => {
+                let mode = rustix::fs::Mode::from_raw_mode(0o600);
+                rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0)
+                    .expect("made");
+            }
+        }
+        let refused = tokio::time::timeout(Duration::from_secs(1), home.store.lock(&key(1), PATIENT)).await;
+        let error = refused.expect("within a second").expect_err(planted);
+        assert!(matches!(error, LockError::File(_)), "{planted}: {error}");
+    }
+    // The text of a stale lock file is of no consequence.
+    let home = home();
+    private_dir(&home.store.locks).expect("made");
+    let stale = home.store.lock_path(&key(1));
+    std::io::Write::write_all(&mut fs::File::create(&stale).expect("created"), b"4242 somebody else")
+        .expect("written");
+    drop(home.store.lock(&key(1), QUICK).await.expect("free"));
+}
