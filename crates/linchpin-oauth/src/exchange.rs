@@ -6,6 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use linchpin_store::{Record, Secret};
 
+pub(crate) mod answer;
+
 /// What became of one POST of a refresh token to the token endpoint (RFC 6749 section 6).
 #[derive(Debug)]
 #[must_use]

@@ -1,0 +1,291 @@
+//! The one home of HTTP clients: what may be connected to, what is followed, and how much is read.
+//!
+//! Redirects are never followed by the client itself (P20). Names that metadata supplied are resolved through a
+//! filter, so that a public server cannot point Linchpin at this machine or its network (F22).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use linchpin_store::{PlainHttp, ServerUrl};
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder, Response};
+use rustls::crypto::ring;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use thiserror::Error;
+use url::{Host, Url};
+
+/// How long a connection may take to open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept. Node's servers close theirs after 5 s, and a request sent into a closing
+/// connection cannot be told from one that was processed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What all clients of a program share.
+#[derive(Debug, Clone, Default)]
+pub struct HttpOptions {
+    /// Whether plain http may leave this machine.
+    pub plain_http: PlainHttp,
+}
+
+/// Why there is no HTTP client.
+#[derive(Debug, Error)]
+#[error("cannot set up TLS: {0}; check the certificates of this machine")]
+pub struct HttpSetupError(String);
+
+/// Which addresses a URL that metadata supplied may lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The MCP server is on the public Internet; so must be its provider.
+    Public,
+    /// The MCP server itself is on this machine or in a private network.
+    Private,
+}
+
+impl Reach {
+    /// The reach that follows from where `server` is. A name that cannot be resolved counts as public: whatever
+    /// comes next fails to connect anyway.
+    pub async fn of(server: &Url) -> Self {
+        let private = match server.host() {
+            Some(Host::Ipv4(address)) => !is_public(address.into()),
+            Some(Host::Ipv6(address)) => !is_public(address.into()),
+            Some(Host::Domain(name)) => {
+                let port = server.port_or_known_default().unwrap_or(443);
+                match tokio::net::lookup_host((name, port)).await {
+                    Ok(mut addresses) => addresses.any(|address| !is_public(address.ip())),
+                    Err(_) => false,
+                }
+            }
+            None => false,
+        };
+        if private { Self::Private } else { Self::Public }
+    }
+
+    fn admits(self, address: IpAddr) -> bool {
+        // Link-local addresses carry the metadata services of clouds: no provider lives there.
+        !is_link_local(address) && (self == Self::Private || is_public(address))
+    }
+}
+
+/// Why a URL that metadata supplied is not used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum UrlRefused {
+    /// Not https, and not http to this machine.
+    #[error("is not https")]
+    NotHttps,
+    /// It carries a user name or a fragment.
+    #[error("carries a user name or a fragment")]
+    Adorned,
+    /// An address in this machine or its network, for a server that is neither.
+    #[error("leads into a private network, which the server is not in")]
+    Private,
+}
+
+/// Checks a URL that metadata supplied before anything is sent there (F22).
+pub fn check_url(url: &Url, reach: Reach, options: &HttpOptions) -> Result<(), UrlRefused> {
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(UrlRefused::Adorned);
+    }
+    let literal = match url.host() {
+        Some(Host::Ipv4(address)) => Some(IpAddr::from(address)),
+        Some(Host::Ipv6(address)) => Some(IpAddr::from(address)),
+        Some(Host::Domain(name)) if is_localhost(name) => Some(IpAddr::from([127, 0, 0, 1])),
+        Some(Host::Domain(_)) => None,
+        None => return Err(UrlRefused::NotHttps),
+    };
+    let loopback = literal.is_some_and(|address| address.to_canonical().is_loopback());
+    match url.scheme() {
+        "https" => {}
+        "http" if loopback || options.plain_http == PlainHttp::Allowed => {}
+        _ => return Err(UrlRefused::NotHttps),
+    }
+    if literal.is_some_and(|address| !reach.admits(address)) {
+        return Err(UrlRefused::Private);
+    }
+    Ok(())
+}
+
+/// A client for tokens, metadata and registration: every request over a connection opened for it, nothing followed.
+pub fn credential_client(url: &Url, reach: Reach) -> Result<Client, HttpSetupError> {
+    base(url)?
+        .pool_max_idle_per_host(0)
+        .dns_resolver(FilteredResolver(reach))
+        .redirect(Policy::none())
+        .build()
+        .map_err(|error| HttpSetupError(error.to_string()))
+}
+
+/// A client for an MCP server: connections are kept for 4 s, no total timeout, nothing followed.
+pub fn transport_client(server: &ServerUrl) -> Result<Client, HttpSetupError> {
+    base(server.url())?
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .redirect(Policy::none())
+        .build()
+        .map_err(|error| HttpSetupError(error.to_string()))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one home of HTTP clients")]
+fn base(url: &Url) -> Result<ClientBuilder, HttpSetupError> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("linchpin/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .referer(false)
+        .tls_backend_preconfigured(tls(url)?);
+    if is_loopback(url) {
+        // A proxy cannot reach this machine.
+        builder = builder.no_proxy();
+    }
+    Ok(builder)
+}
+
+/// TLS with ring and the platform's verifier. Loading the platform's roots takes milliseconds, so a plain http
+/// client gets a configuration that trusts nobody instead.
+fn tls(url: &Url) -> Result<ClientConfig, HttpSetupError> {
+    let failed = |error: rustls::Error| HttpSetupError(error.to_string());
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?;
+    if url.scheme() == "https" {
+        return Ok(builder.with_platform_verifier().map_err(failed)?.with_no_client_auth());
+    }
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
+struct FilteredResolver(Reach);
+
+impl Resolve for FilteredResolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.0;
+        Box::pin(async move {
+            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let admitted: Vec<_> =
+                addresses.iter().copied().filter(|address| reach.admits(address.ip())).collect();
+            if admitted.is_empty() && !addresses.is_empty() {
+                return Err(UrlRefused::Private.into());
+            }
+            Ok(Box::new(admitted.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Why a body was not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// Longer than allowed.
+    #[error("sent more than {0} bytes")]
+    TooLarge(usize),
+    /// The connection broke.
+    #[error("cut its answer short")]
+    Cut,
+}
+
+/// Reads a body of at most `limit` bytes.
+pub async fn read_body(mut response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|_| BodyError::Cut)? {
+        if body.len() + chunk.len() > limit {
+            return Err(BodyError::TooLarge(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
+        Some(Host::Domain(name)) => is_localhost(name),
+        None => false,
+    }
+}
+
+fn is_localhost(name: &str) -> bool {
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+/// Whether an address is on the public Internet, by the registries of special-purpose addresses (RFC 6890).
+fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let [a, b, ..] = address.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            let benchmarking = a == 198 && (b == 18 || b == 19);
+            !(address.is_private()
+                || address.is_loopback()
+                || address.is_link_local()
+                || address.is_unspecified()
+                || address.is_broadcast()
+                || address.is_multicast()
+                || shared
+                || benchmarking
+                || a == 0
+                || a >= 240)
+        }
+        IpAddr::V6(address) => {
+            !(address.is_loopback()
+                || address.is_unspecified()
+                || address.is_multicast()
+                || address.is_unique_local()
+                || address.is_unicast_link_local())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn f22_urls_from_metadata_are_checked_before_use() {
+        let strict = HttpOptions::default();
+        for (url, reach, expected) in [
+            ("https://as.example.com/token", Reach::Public, Ok(())),
+            ("http://as.example.com/token", Reach::Public, Err(UrlRefused::NotHttps)),
+            ("http://as.example.com/token", Reach::Private, Err(UrlRefused::NotHttps)),
+            ("https://127.0.0.1/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://localhost/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://169.254.169.254/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://169.254.169.254/token", Reach::Private, Err(UrlRefused::Private)),
+            ("https://[::ffff:127.0.0.1]/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://[::ffff:10.0.0.1]/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://[fd00::1]/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://0.0.0.0/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://2130706433/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://10.0.0.1/token", Reach::Private, Ok(())),
+            ("http://127.0.0.1:9/token", Reach::Private, Ok(())),
+            ("http://[::1]:9/token", Reach::Private, Ok(())),
+            ("http://10.0.0.1/token", Reach::Private, Err(UrlRefused::NotHttps)),
+            ("https://me@as.example.com/token", Reach::Public, Err(UrlRefused::Adorned)),
+            ("https://as.example.com/token#x", Reach::Public, Err(UrlRefused::Adorned)),
+            ("javascript:alert(1)", Reach::Public, Err(UrlRefused::NotHttps)),
+            ("file:///etc/passwd", Reach::Public, Err(UrlRefused::NotHttps)),
+        ] {
+            let parsed = Url::parse(url).expect(url);
+            assert_eq!(check_url(&parsed, reach, &strict), expected, "{url} {reach:?}");
+        }
+        let allowed = HttpOptions { plain_http: PlainHttp::Allowed };
+        let url = Url::parse("http://as.example.com/token").expect("a URL");
+        assert_eq!(check_url(&url, Reach::Public, &allowed), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn f22_a_name_that_resolves_to_this_machine_is_not_connected_to() {
+        let url = Url::parse("http://localhost:9/").expect("a URL");
+        let client = credential_client(&url, Reach::Public).expect("a client");
+        let error = client.get(url).send().await.expect_err("refused");
+        assert!(error.is_connect() && format!("{error:?}").contains("Private"), "{error:?}");
+    }
+}

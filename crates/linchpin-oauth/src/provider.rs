@@ -1,0 +1,242 @@
+//! The token endpoint over HTTP: refresh, code exchange and revocation.
+
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use linchpin_store::{Client, ClientAuthMethod, Record, Secret};
+use url::Url;
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use crate::exchange::answer::{classify, error_code, retry_after};
+use crate::http::{HttpOptions, Reach, check_url, credential_client, read_body};
+use crate::{Exchange, Revocation, TokenEndpoint};
+
+/// One exchange takes this long at most, from the connection to the last byte of the answer.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// One revocation takes this long at most.
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest answer of a token endpoint, in bytes.
+const MAX_ANSWER: usize = 64 << 10;
+
+/// The real token endpoint: an HTTP client.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    options: HttpOptions,
+    timeout: Duration,
+}
+
+impl Provider {
+    /// A token endpoint that follows `options`. An exchange takes 30 s at most.
+    pub fn new(options: HttpOptions) -> Self {
+        Self { options, timeout: EXCHANGE_TIMEOUT }
+    }
+
+    /// The same with another bound on an exchange.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
+    }
+}
+
+/// Who asks a token endpoint, and how it proves that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) method: ClientAuthMethod,
+    pub(crate) reach: Reach,
+    pub(crate) options: &'a HttpOptions,
+}
+
+#[async_trait]
+impl TokenEndpoint for Provider {
+    /// RFC 6749 section 6. No scope is asked for: leaving it out means the same as before (P14).
+    async fn refresh(&self, record: &Record) -> Exchange {
+        let Some(refresh_token) = &record.refresh_token else {
+            return Exchange::NotSent { problem: "issued no refresh token".to_owned() };
+        };
+        let form = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token.expose()),
+            ("resource", &record.resource),
+        ];
+        exchange(&record.token_endpoint, &form, self.asking(record).await, self.timeout).await
+    }
+
+    /// RFC 7009. The refresh token first, which by its section 2.1 should end the access tokens too; then the
+    /// access token, for providers that leave it alive.
+    async fn revoke(&self, record: &Record) -> Revocation {
+        let Some(endpoint) = &record.revocation_endpoint else { return Revocation::NotOffered };
+        let asking = self.asking(record).await;
+        let access = revoke(endpoint, &record.access_token, "access_token", asking);
+        match &record.refresh_token {
+            None => access.await,
+            Some(refresh_token) => match revoke(endpoint, refresh_token, "refresh_token", asking).await {
+                Revocation::Revoked => {
+                    // The sign-in has ended; an access token that this cannot end will end by itself.
+                    let _ = access.await;
+                    Revocation::Revoked
+                }
+                failed => failed,
+            },
+        }
+    }
+}
+
+impl Provider {
+    async fn asking<'a>(&'a self, record: &'a Record) -> Asking<'a> {
+        let reach = match Url::parse(&record.resource) {
+            Ok(resource) => Reach::of(&resource).await,
+            Err(_) => Reach::Public,
+        };
+        let method = record.token_endpoint_auth_method;
+        Asking { client: &record.client, method, reach, options: &self.options }
+    }
+}
+
+/// One POST to a token endpoint, classified.
+pub(crate) async fn exchange(
+    endpoint: &Url,
+    form: &[(&str, &str)],
+    asking: Asking<'_>,
+    timeout: Duration,
+) -> Exchange {
+    if let Err(refused) = check_url(endpoint, asking.reach, asking.options) {
+        return Exchange::NotSent { problem: format!("has a token endpoint that {refused}") };
+    }
+    let whole = async {
+        let response = match post(endpoint, form, asking).await {
+            Ok(response) => response,
+            Err(Unsent::Surely(problem)) => return Exchange::NotSent { problem },
+            Err(Unsent::Perhaps(problem)) => return Exchange::Unknown { problem },
+        };
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read_body(response, MAX_ANSWER).await;
+        classify(status, &headers, body, now())
+    };
+    match tokio::time::timeout(timeout, whole).await {
+        Ok(outcome) => outcome,
+        // Connecting has a shorter bound of its own, so by now something was sent.
+        Err(_) => Exchange::Unknown { problem: format!("did not answer within {} s", timeout.as_secs()) },
+    }
+}
+
+async fn revoke(endpoint: &Url, token: &Secret, hint: &str, asking: Asking<'_>) -> Revocation {
+    let unavailable = |problem: String| Revocation::Unavailable { problem, retry_after: None };
+    if let Err(refused) = check_url(endpoint, asking.reach, asking.options) {
+        return unavailable(format!("has a revocation endpoint that {refused}"));
+    }
+    let form = [("token", token.expose()), ("token_type_hint", hint)];
+    let whole = async {
+        let response = match post(endpoint, &form, asking).await {
+            Ok(response) => response,
+            Err(Unsent::Surely(problem) | Unsent::Perhaps(problem)) => return unavailable(problem),
+        };
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = read_body(response, MAX_ANSWER).await.unwrap_or_default();
+        match error_code(&body) {
+            _ if status == StatusCode::OK || status == StatusCode::NO_CONTENT => Revocation::Revoked,
+            Some(code) if status.is_client_error() => Revocation::Refused { code },
+            _ => Revocation::Unavailable {
+                problem: format!("answered {}", status.as_u16()),
+                retry_after: retry_after(&headers, now()),
+            },
+        }
+    };
+    match tokio::time::timeout(REVOCATION_TIMEOUT, whole).await {
+        Ok(outcome) => outcome,
+        Err(_) => unavailable(format!("did not answer within {} s", REVOCATION_TIMEOUT.as_secs())),
+    }
+}
+
+enum Unsent {
+    /// No byte of the request went out.
+    Surely(String),
+    /// It may have arrived.
+    Perhaps(String),
+}
+
+async fn post(
+    endpoint: &Url,
+    form: &[(&str, &str)],
+    asking: Asking<'_>,
+) -> Result<reqwest::Response, Unsent> {
+    let request = request(endpoint, form, asking)?;
+    request.send().await.map_err(|error| {
+        if error.is_connect() || error.is_builder() {
+            Unsent::Surely(unreachable(&error))
+        } else {
+            Unsent::Perhaps("closed the connection without an answer".to_owned())
+        }
+    })
+}
+
+fn request(
+    endpoint: &Url,
+    form: &[(&str, &str)],
+    asking: Asking<'_>,
+) -> Result<reqwest::RequestBuilder, Unsent> {
+    let client = credential_client(endpoint, asking.reach)
+        .map_err(|error| Unsent::Surely(format!("is out of reach: {error}")))?;
+    let mut body = Serializer::new(String::new());
+    body.extend_pairs(form);
+    let mut request = client
+        .post(endpoint.clone())
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    match (asking.method, &asking.client.secret) {
+        (ClientAuthMethod::Basic, Some(secret)) => {
+            request = request.header(AUTHORIZATION, basic(&asking.client.id, secret));
+        }
+        (ClientAuthMethod::Post, Some(secret)) => {
+            body.append_pair("client_id", &asking.client.id).append_pair("client_secret", secret.expose());
+        }
+        _ => {
+            body.append_pair("client_id", &asking.client.id);
+        }
+    }
+    Ok(request.body(body.finish()))
+}
+
+/// HTTP Basic with form-encoded id and secret (RFC 6749 section 2.3.1).
+fn basic(id: &str, secret: &Secret) -> HeaderValue {
+    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = format!("{}:{}", encoded(id), encoded(secret.expose()));
+    let mut value =
+        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).expect("base64 is ASCII");
+    value.set_sensitive(true);
+    value
+}
+
+/// What kept a connection from opening, in words that quote no URL.
+fn unreachable(error: &reqwest::Error) -> String {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            match io.kind() {
+                std::io::ErrorKind::ConnectionRefused => return "refused the connection".to_owned(),
+                std::io::ErrorKind::TimedOut => return "could not be connected to in time".to_owned(),
+                _ => {}
+            }
+        }
+        if cause.is::<crate::http::UrlRefused>() {
+            return "resolves into a private network, which the server is not in".to_owned();
+        }
+        source = cause.source();
+    }
+    if error.is_timeout() {
+        return "could not be connected to in time".to_owned();
+    }
+    "could not be connected to; check the network".to_owned()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an HTTP date in Retry-After is compared with the machine's clock"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
