@@ -1,4 +1,5 @@
 //! What a provider says: discovery, registration, authorization, typed exchanges, revocation, challenges.
+pub mod challenge;
 mod exchange;
 pub mod http;
 mod provider;

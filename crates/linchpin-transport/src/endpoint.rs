@@ -1,0 +1,363 @@
+//! Requests to one MCP server, with one recovery each.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use linchpin_authority::{AccessToken, Credential, CredentialError, SignInReason, Wait};
+use linchpin_oauth::challenge::Challenges;
+use linchpin_oauth::http::{HttpSetupError, transport_client};
+use linchpin_store::{Disposition, ServerUrl};
+use thiserror::Error;
+use url::Url;
+
+/// Redirects that one request may take, all of them within the server's origin.
+const MAX_REDIRECTS: usize = 10;
+
+/// One MCP server as requests see it. Cheap to clone; clones share connections.
+#[derive(Debug, Clone)]
+pub struct Endpoint(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    server: ServerUrl,
+    client: reqwest::Client,
+    authorization: Authorization,
+    headers: HeaderMap,
+}
+
+/// Whose authorization requests carry.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Authorization {
+    /// The access tokens of a sign-in, renewed and recovered.
+    SignIn(Credential),
+    /// What the user configured among the endpoint's headers, if anything: no recovery, and a challenge passes
+    /// unchanged (P19).
+    Configured,
+}
+
+/// A request to send.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// POST, GET or DELETE.
+    pub method: Method,
+    /// Headers besides Authorization and the endpoint's own.
+    pub headers: HeaderMap,
+    /// The body; kept until the answer's head is there, since a refused request is sent again.
+    pub body: Bytes,
+    /// How long a token may be waited for. Sending itself is bounded by the caller.
+    pub wait: Wait,
+}
+
+/// Whether a request that failed may have arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sent {
+    /// Surely not: it may be sent again.
+    No,
+    /// It may have been processed.
+    Perhaps,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// No token: see the cause.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// The server refused the request, and once more after recovery.
+    #[error("{server} refuses the sign-in even with a renewed token; run `{command}`")]
+    AuthenticationRequired {
+        /// The server.
+        server: ServerUrl,
+        /// The command that signs in anew.
+        command: String,
+        /// The challenge, all header lines joined by commas; empty when there was none.
+        challenge: String,
+    },
+    /// The sign-in lacks scopes for this request (RFC 6750 section 3.1).
+    #[error("{server} asks for more rights{}; run `{command}`", wanted(scope.as_deref()))]
+    InsufficientScope {
+        /// The server.
+        server: ServerUrl,
+        /// The scopes asked for, when the server said which.
+        scope: Option<String>,
+        /// The command that signs in with them.
+        command: String,
+        /// The challenge.
+        challenge: String,
+    },
+    /// The server could not be reached, or broke off before it answered.
+    #[error("{server} {problem}")]
+    Unreachable {
+        /// The server.
+        server: ServerUrl,
+        /// What happened.
+        problem: String,
+        /// Whether the request may have arrived.
+        sent: Sent,
+    },
+    /// The server redirects to another origin, where neither token nor body may go.
+    #[error(
+        "{server} redirects to another site ({}), which is not followed; use that URL if you trust it",
+        origin
+    )]
+    Redirected {
+        /// The server.
+        server: ServerUrl,
+        /// The origin it names.
+        origin: String,
+    },
+}
+
+fn wanted(scope: Option<&str>) -> String {
+    scope.map(|scope| format!(" ({scope})")).unwrap_or_default()
+}
+
+impl SendError {
+    /// What can be done about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Credential(error) => error.disposition(),
+            Self::AuthenticationRequired { .. } | Self::InsufficientScope { .. } => Disposition::SignIn,
+            Self::Unreachable { .. } => Disposition::Retry,
+            Self::Redirected { .. } => Disposition::Configuration,
+        }
+    }
+}
+
+impl Endpoint {
+    /// An endpoint at `server` whose requests carry `headers` and the authorization.
+    pub fn new(
+        server: ServerUrl,
+        authorization: Authorization,
+        headers: HeaderMap,
+    ) -> Result<Self, HttpSetupError> {
+        let client = transport_client(&server)?;
+        Ok(Self(Arc::new(Inner { server, client, authorization, headers })))
+    }
+
+    /// The server.
+    pub fn server(&self) -> &ServerUrl {
+        &self.0.server
+    }
+
+    /// The authorization.
+    pub fn authorization(&self) -> &Authorization {
+        &self.0.authorization
+    }
+
+    /// Sends a request; after a 401 once more with another token. Returns when the answer's head is there.
+    ///
+    /// Dropping the future ends the request and the wait for a token, never a refresh (P7).
+    ///
+    /// # Errors
+    /// Every [`SendError`]. An answer of any status other than those that concern the sign-in is an answer.
+    pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, SendError> {
+        let Authorization::SignIn(credential) = &self.0.authorization else {
+            return self.once(outgoing, None).await;
+        };
+        let token = match credential.access_token(outgoing.wait).await {
+            Ok(token) => token,
+            Err(error) => return self.without_token(outgoing, error).await,
+        };
+        let answer = self.once(outgoing, Some(&token)).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return self.check_scope(answer, credential);
+        }
+        drop(answer);
+        let renewed = credential.recover(&token, outgoing.wait).await?;
+        if outgoing.wait.is_over() {
+            // The caller has gone; the renewed token is there for the next request (P18).
+            return Err(CredentialError::TimedOut { key: Box::new(credential.key().clone()) }.into());
+        }
+        let answer = self.once(outgoing, Some(&renewed)).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return self.check_scope(answer, credential);
+        }
+        credential.refused_again(&renewed);
+        Err(SendError::AuthenticationRequired {
+            server: self.0.server.clone(),
+            command: linchpin_authority::login_command(credential.key()),
+            challenge: answer.challenge(),
+        })
+    }
+
+    /// Some servers need no sign-in: without one, the server decides.
+    async fn without_token(&self, outgoing: &Outgoing, error: CredentialError) -> Result<Answer, SendError> {
+        let CredentialError::SignInRequired { reason: SignInReason::NotSignedIn, .. } = &error else {
+            return Err(error.into());
+        };
+        let answer = self.once(outgoing, None).await?;
+        match answer.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(error.into()),
+            _ => Ok(answer),
+        }
+    }
+
+    fn check_scope(&self, answer: Answer, credential: &Credential) -> Result<Answer, SendError> {
+        if answer.status() != StatusCode::FORBIDDEN {
+            return Ok(answer);
+        }
+        let challenges = Challenges::parse(answer.headers().get_all(WWW_AUTHENTICATE));
+        let Some(bearer) = challenges.bearer().filter(|bearer| bearer.error() == Some("insufficient_scope"))
+        else {
+            return Ok(answer);
+        };
+        let scope = bearer.scope().map(str::to_owned);
+        let mut command = linchpin_authority::login_command(credential.key());
+        if let Some(scope) = scope.as_deref().filter(|scope| scope.chars().all(is_scope_char)) {
+            command = format!("{command} --scope '{scope}'");
+        }
+        let challenge = answer.challenge();
+        Err(SendError::InsufficientScope { server: self.0.server.clone(), scope, command, challenge })
+    }
+
+    /// One request over the wire, redirects within the origin included.
+    async fn once(&self, outgoing: &Outgoing, token: Option<&AccessToken>) -> Result<Answer, SendError> {
+        let mut url = self.0.server.url().clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.request(&url, outgoing, token).send().await.map_err(|error| {
+                let sent = if error.is_connect() || error.is_builder() { Sent::No } else { Sent::Perhaps };
+                let problem = problem(&error, sent);
+                SendError::Unreachable { server: self.0.server.clone(), problem, sent }
+            })?;
+            match self.redirect(&url, &response)? {
+                Some(next) => url = next,
+                None => return Ok(Answer { response }),
+            }
+        }
+        Err(SendError::Unreachable {
+            server: self.0.server.clone(),
+            problem: format!("redirects more than {MAX_REDIRECTS} times"),
+            sent: Sent::No,
+        })
+    }
+
+    fn request(
+        &self,
+        url: &Url,
+        outgoing: &Outgoing,
+        token: Option<&AccessToken>,
+    ) -> reqwest::RequestBuilder {
+        let mut headers = outgoing.headers.clone();
+        for (name, value) in &self.0.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        if let Some(token) = token
+            && let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", token.secret().expose()))
+        {
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let request = self.0.client.request(outgoing.method.clone(), url.clone()).headers(headers);
+        if outgoing.body.is_empty() { request } else { request.body(outgoing.body.clone()) }
+    }
+
+    /// Where a redirect leads: only 307 and 308, which repeat method and body, and only within the origin.
+    fn redirect(&self, from: &Url, response: &reqwest::Response) -> Result<Option<Url>, SendError> {
+        if !matches!(response.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) {
+            return Ok(None);
+        }
+        let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+        let Some(next) = location.and_then(|location| from.join(location).ok()) else { return Ok(None) };
+        if next.origin() == self.0.server.url().origin() {
+            return Ok(Some(next));
+        }
+        let origin = next.origin().ascii_serialization();
+        Err(SendError::Redirected { server: self.0.server.clone(), origin })
+    }
+}
+
+fn is_scope_char(c: char) -> bool {
+    c == ' ' || (c.is_ascii_graphic() && !matches!(c, '\'' | '"' | '\\'))
+}
+
+/// What went wrong, without the URL that reqwest would quote.
+fn problem(error: &reqwest::Error, sent: Sent) -> String {
+    if error.is_timeout() {
+        return "could not be reached in time".to_owned();
+    }
+    match sent {
+        Sent::No => "could not be connected to; check the URL and the network".to_owned(),
+        Sent::Perhaps => "closed the connection without an answer".to_owned(),
+    }
+}
+
+/// The head of an answer, and its body as it comes.
+#[derive(Debug)]
+pub struct Answer {
+    response: reqwest::Response,
+}
+
+/// Why a body ended early.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// Longer than the caller allows.
+    #[error("the answer is longer than {0} bytes")]
+    TooLong(usize),
+    /// The connection broke.
+    #[error("the connection broke in the middle of the answer")]
+    Broken,
+}
+
+impl Answer {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers().get(name)?.to_str().ok()
+    }
+
+    /// Whether the body is of this media type, parameters aside.
+    pub fn is_of_type(&self, media_type: &str) -> bool {
+        let value =
+            self.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        value.split(';').next().is_some_and(|given| given.trim().eq_ignore_ascii_case(media_type))
+    }
+
+    /// What `Retry-After` asks for in seconds.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.header(RETRY_AFTER.as_str())?.trim().parse().ok().map(Duration::from_secs)
+    }
+
+    /// Every line of the challenge, joined as the grammar allows.
+    pub fn challenge(&self) -> String {
+        let lines = self.headers().get_all(WWW_AUTHENTICATE);
+        let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+        lines.join(", ")
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
+        self.response.chunk().await.map_err(|_| ReadError::Broken)
+    }
+
+    /// The whole body, of at most `limit` bytes.
+    pub async fn body(mut self, limit: usize) -> Result<Bytes, ReadError> {
+        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+        let mut whole = None;
+        let mut length = first.len();
+        while length <= limit {
+            let Some(chunk) = self.chunk().await? else { break };
+            length += chunk.len();
+            whole.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&chunk);
+        }
+        if length > limit {
+            return Err(ReadError::TooLong(limit));
+        }
+        Ok(whole.map_or(first, BytesMut::freeze))
+    }
+}
