@@ -50,6 +50,17 @@ pub struct Outgoing {
     pub body: Bytes,
     /// How long a token may be waited for. Sending itself is bounded by the caller.
     pub wait: Wait,
+    /// Whether a 401 may be recovered. A caller that sends one operation several times allows it once (P17).
+    pub recovery: Recovery,
+}
+
+/// Whether a 401 may be recovered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// Once.
+    Once,
+    /// This operation has had its recovery.
+    Spent,
 }
 
 /// Whether a request that failed may have arrived.
@@ -168,6 +179,9 @@ impl Endpoint {
         if answer.status() != StatusCode::UNAUTHORIZED {
             return self.check_scope(answer, credential);
         }
+        if outgoing.recovery == Recovery::Spent {
+            return Err(self.authentication_required(credential, &token, &answer));
+        }
         drop(answer);
         let renewed = credential.recover(&token, outgoing.wait).await?;
         if outgoing.wait.is_over() {
@@ -176,14 +190,23 @@ impl Endpoint {
         }
         let answer = self.once(outgoing, Some(&renewed)).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
-            return self.check_scope(answer, credential);
+            return self.check_scope(Answer { recovered: true, ..answer }, credential);
         }
-        credential.refused_again(&renewed);
-        Err(SendError::AuthenticationRequired {
+        Err(self.authentication_required(credential, &renewed, &answer))
+    }
+
+    fn authentication_required(
+        &self,
+        credential: &Credential,
+        token: &AccessToken,
+        answer: &Answer,
+    ) -> SendError {
+        credential.refused_again(token);
+        SendError::AuthenticationRequired {
             server: self.0.server.clone(),
             command: linchpin_authority::login_command(credential.key()),
             challenge: answer.challenge(),
-        })
+        }
     }
 
     /// Some servers need no sign-in: without one, the server decides.
@@ -227,7 +250,7 @@ impl Endpoint {
             })?;
             match self.redirect(&url, &response)? {
                 Some(next) => url = next,
-                None => return Ok(Answer { response }),
+                None => return Ok(Answer { response, recovered: false }),
             }
         }
         Err(SendError::Unreachable {
@@ -291,6 +314,7 @@ fn problem(error: &reqwest::Error, sent: Sent) -> String {
 #[derive(Debug)]
 pub struct Answer {
     response: reqwest::Response,
+    recovered: bool,
 }
 
 /// Why a body ended early.
@@ -309,6 +333,11 @@ impl Answer {
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.response.status()
+    }
+
+    /// Whether a 401 was recovered on the way to it.
+    pub fn recovery(&self) -> Recovery {
+        if self.recovered { Recovery::Spent } else { Recovery::Once }
     }
 
     /// The headers.

@@ -12,5 +12,5 @@ mod endpoint;
 pub mod rmcp;
 mod sse;
 
-pub use endpoint::{Answer, Authorization, Endpoint, Outgoing, ReadError, SendError, Sent};
+pub use endpoint::{Answer, Authorization, Endpoint, Outgoing, ReadError, Recovery, SendError, Sent};
 pub use sse::{Event, EventReader, EventTooLarge};

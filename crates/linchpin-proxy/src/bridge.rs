@@ -1,0 +1,308 @@
+//! The bridge itself: reads lines, keeps their order where it matters, and ends in time.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use http::Method;
+use linchpin_authority::Wait;
+use linchpin_transport::{Endpoint, Outgoing, Recovery};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::codec::FramedRead;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure;
+use crate::framing::{Line, Lines, MAX_LINE};
+use crate::message::{Kind, Message, read};
+use crate::modern::{self, ToolHeaders};
+use crate::output::{Closed, Output, write};
+use crate::session::Session;
+
+/// Messages under way at once; beyond that the client's lines wait.
+const MAX_UNDER_WAY: usize = 1024;
+/// How long requests under way may still be answered after the client closed its side.
+const LAST_ANSWERS: Duration = Duration::from_millis(1200);
+/// How long ending the session may take.
+const GOODBYE: Duration = Duration::from_millis(500);
+/// How long `notifications/initialized` holds later messages back.
+const INITIALIZED: Duration = Duration::from_secs(5);
+
+/// JSON-RPC lines on one side, one MCP server on the other.
+#[derive(Debug)]
+pub struct Bridge {
+    endpoint: Endpoint,
+}
+
+/// How a bridge ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The client closed its side.
+    InputClosed,
+    /// The client stopped reading.
+    OutputClosed,
+    /// The caller asked for it.
+    Cancelled,
+}
+
+/// Why a bridge failed. What goes wrong with a request is told to the client instead.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BridgeError {
+    /// Standard input cannot be read.
+    #[error("cannot read the client's messages: {0}")]
+    Input(#[source] std::io::Error),
+}
+
+impl Bridge {
+    /// A bridge to `endpoint`.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint }
+    }
+
+    /// Runs until the client closes its side, stops reading, or `cancel` is cancelled; then ends the session with a
+    /// DELETE. Takes at most 2 s from then on. A refresh that is running goes on in its own task; the caller drains
+    /// the authority (P7).
+    ///
+    /// # Errors
+    /// [`BridgeError`].
+    pub async fn run(
+        self,
+        stdin: impl AsyncRead + Unpin,
+        stdout: impl AsyncWrite + Unpin + Send + 'static,
+        cancel: CancellationToken,
+    ) -> Result<Ended, BridgeError> {
+        let (output, queue) = Output::new();
+        let mut writer = tokio::spawn(write(queue, stdout));
+        let shared = Arc::new(Shared {
+            endpoint: self.endpoint,
+            session: Session::new(),
+            initialized: Initialized::default(),
+            healthy: Notify::new(),
+            tools: Mutex::default(),
+            output,
+        });
+        let listener = tokio::spawn(Arc::clone(&shared).keep_listening());
+        let mut messages = Messages::new(Arc::clone(&shared));
+        let mut lines = FramedRead::with_capacity(stdin, Lines::new(MAX_LINE), 16 << 10);
+        let ended = loop {
+            tokio::select! {
+                line = lines.next() => match line {
+                    Some(Ok(line)) => messages.take(line).await,
+                    Some(Err(error)) => break Err(BridgeError::Input(error)),
+                    None => break Ok(Ended::InputClosed),
+                },
+                () = messages.tidy() => {}
+                _ = &mut writer => break Ok(Ended::OutputClosed),
+                () = cancel.cancelled() => break Ok(Ended::Cancelled),
+            }
+        };
+        let patience = if matches!(ended, Ok(Ended::InputClosed)) { LAST_ANSWERS } else { Duration::ZERO };
+        messages.finish(patience).await;
+        listener.abort();
+        let _ = tokio::time::timeout(GOODBYE, shared.goodbye()).await;
+        // The last sender goes, so the writer ends once the queue is empty.
+        drop(shared);
+        let _ = listener.await;
+        if !writer.is_finished() {
+            let _ = tokio::time::timeout(Duration::from_millis(200), writer).await;
+        }
+        ended
+    }
+}
+
+/// What all messages share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) session: Session,
+    pub(crate) initialized: Initialized,
+    /// Told whenever a message went through: the sign-in works.
+    pub(crate) healthy: Notify,
+    pub(crate) tools: Mutex<ToolHeaders>,
+    pub(crate) output: Output,
+}
+
+impl Shared {
+    /// Ends the session (2025-11-25, "Session Management"). Best effort.
+    async fn goodbye(&self) {
+        let sitting = self.session.sitting();
+        if !sitting.has_id {
+            return;
+        }
+        let outgoing = Outgoing {
+            method: Method::DELETE,
+            headers: sitting.headers,
+            body: bytes::Bytes::new(),
+            wait: Wait::within(GOODBYE),
+            recovery: Recovery::Once,
+        };
+        if let Err(error) = self.endpoint.send(&outgoing).await {
+            tracing::debug!("the session was not ended: {error}");
+        }
+    }
+}
+
+/// Whether the client has confirmed with `notifications/initialized` that it is ready for messages.
+#[derive(Debug, Default)]
+pub(crate) struct Initialized(watch::Sender<bool>);
+
+impl Initialized {
+    fn set(&self, confirmed: bool) {
+        self.0.send_replace(confirmed);
+    }
+
+    /// Waits until the client has confirmed. A session that the bridge opened again is confirmed by the bridge.
+    pub(crate) async fn confirmed(&self) {
+        let _ = self.0.subscribe().wait_for(|confirmed| *confirmed).await;
+    }
+}
+
+/// The messages under way.
+struct Messages {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+    under_way: Arc<Semaphore>,
+    /// Requests of 2026-07-28 by id, which a cancellation ends by dropping their stream.
+    cancellable: Arc<Mutex<HashMap<String, AbortHandle>>>,
+    /// What later messages wait for.
+    barrier: Option<CancellationToken>,
+}
+
+impl Messages {
+    fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            tasks: JoinSet::new(),
+            under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
+            cancellable: Arc::default(),
+            barrier: None,
+        }
+    }
+
+    /// Takes a line and starts what it asks for.
+    async fn take(&mut self, line: Line) {
+        let refusal = match line {
+            Line::TooLong => {
+                Some(failure::malformed("the line is longer than 64 MiB and was passed over", -32600))
+            }
+            Line::Whole(bytes) if bytes.trim_ascii().is_empty() => None,
+            Line::Whole(bytes) => match read(bytes) {
+                Some(message) => {
+                    self.start(message).await;
+                    None
+                }
+                None => Some(failure::malformed("the line is not a JSON-RPC message", -32700)),
+            },
+        };
+        if let Some(refusal) = refusal {
+            let _ = self.shared.output.line(refusal).await;
+        }
+    }
+
+    async fn start(&mut self, message: Message) {
+        if let Some(id) = modern::cancelled(&message) {
+            let running = self.cancellable.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            if let Some(running) = running {
+                running.abort();
+                return;
+            }
+        }
+        let Ok(permit) = Arc::clone(&self.under_way).acquire_owned().await else { return };
+        let before = self.barrier.as_ref().filter(|barrier| !barrier.is_cancelled()).cloned();
+        let barrier = Barrier::of(&message).map(|_| CancellationToken::new());
+        if let Some(barrier) = &barrier {
+            self.barrier = Some(barrier.clone());
+        }
+        if message.method() == Some("initialize")
+            && let Some(id) = message.id()
+        {
+            self.shared.initialized.set(false);
+            self.shared.session.begin(message.bytes.clone(), id);
+        }
+        let is_modern = {
+            let tools = self.shared.tools.lock().unwrap_or_else(PoisonError::into_inner);
+            message.id().is_some() && modern::headers(&message, &tools).is_some()
+        };
+        let cancellable =
+            is_modern.then(|| (Arc::clone(&self.cancellable), message.id().unwrap_or_default().to_owned()));
+        let registered = cancellable.clone();
+        let shared = Arc::clone(&self.shared);
+        let task = self.tasks.spawn(async move {
+            let _permit = permit;
+            if let Some(before) = before {
+                before.cancelled().await;
+            }
+            // Dropped at the end, whatever the end is.
+            let _release = barrier.as_ref().map(|barrier| barrier.clone().drop_guard());
+            let delivery = shared.deliver(&message);
+            let _: Result<(), Closed> = match Barrier::of(&message) {
+                Some(Barrier::Initialized) => {
+                    let held = async {
+                        tokio::time::sleep(INITIALIZED).await;
+                        if let Some(barrier) = &barrier {
+                            barrier.cancel();
+                        }
+                        std::future::pending().await
+                    };
+                    let delivered = first(delivery, held).await;
+                    shared.initialized.set(true);
+                    delivered
+                }
+                _ => delivery.await,
+            };
+            if let Some((cancellable, id)) = cancellable {
+                cancellable.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            }
+        });
+        if let Some((cancellable, id)) = registered
+            && !task.is_finished()
+        {
+            cancellable.lock().unwrap_or_else(PoisonError::into_inner).insert(id, task);
+        }
+    }
+
+    /// Forgets messages that are done. Pending while there are none.
+    async fn tidy(&mut self) {
+        if self.tasks.join_next().await.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits for the messages under way, at most `patience`, and drops the others.
+    async fn finish(mut self, patience: Duration) {
+        let _ =
+            tokio::time::timeout(patience, async { while self.tasks.join_next().await.is_some() {} }).await;
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Messages that no later one may overtake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Barrier {
+    Initialize,
+    Initialized,
+}
+
+impl Barrier {
+    fn of(message: &Message) -> Option<Self> {
+        match &message.kind {
+            Kind::Request { method, .. } if method == "initialize" => Some(Self::Initialize),
+            Kind::Notification { method } if method == "notifications/initialized" => Some(Self::Initialized),
+            _ => None,
+        }
+    }
+}
+
+/// The first of two to end.
+async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    tokio::select! {
+        done = one => done,
+        done = other => done,
+    }
+}
