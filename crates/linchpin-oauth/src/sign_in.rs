@@ -1,0 +1,359 @@
+//! Signing in: discovery, registration, the browser's part, and the exchange of the code (OAuth 2.1, MCP
+//! authorization 2026-07-28).
+//!
+//! Discovery and the choice of scopes are rmcp's; what it is lenient about is checked here before anything is sent.
+//! Registration, the authorization URL and the code exchange are made here, because a record needs what rmcp drops:
+//! how the client authenticates, when its secret ends, the exact `resource`.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use linchpin_store::{Client, ClientAuthMethod, Clock, Disposition, Record, Registration, Secret, ServerUrl};
+use rand::RngCore as _;
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+use url::Url;
+
+use crate::Exchange;
+use crate::http::{HttpOptions, HttpSetupError, Reach};
+use crate::provider::{Asking, exchange};
+
+mod callback;
+mod discover;
+mod page;
+mod register;
+
+pub use callback::Callback;
+use callback::{Expected, Listener, Waiting};
+use discover::{Discovered, discover};
+pub use page::BrowserPage;
+
+/// How long the exchange of the code may take.
+const CODE_EXCHANGE: Duration = Duration::from_secs(30);
+
+/// What a person may choose about a sign-in.
+#[derive(Debug, Clone, Default)]
+pub struct SignInOptions {
+    /// Scopes to ask for in place of those that the server names.
+    pub scopes: Vec<String>,
+    /// A client registered beforehand.
+    pub client: Option<PreregisteredClient>,
+    /// The URL of a client metadata document, used where the provider supports it.
+    pub client_metadata_url: Option<Url>,
+    /// The port of the callback on this machine; any free one for 0.
+    pub callback_port: u16,
+}
+
+/// A client that somebody registered at the provider by hand.
+#[derive(Debug, Clone)]
+pub struct PreregisteredClient {
+    /// `client_id`.
+    pub id: String,
+    /// `client_secret`, if it has one.
+    pub secret: Option<Secret>,
+}
+
+/// Why a sign-in failed. Nothing is changed by one that does.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SignInError {
+    /// The server answers without a token.
+    #[error("{0} needs no sign-in; use it as it is")]
+    NotNeeded(ServerUrl),
+    /// It is there and is no MCP server, or one without OAuth.
+    #[error("{server} does not look like an MCP server ({problem}); check the URL")]
+    NotAnMcpServer {
+        /// The server.
+        server: ServerUrl,
+        /// What it answered.
+        problem: String,
+    },
+    /// The server or the provider cannot be reached.
+    #[error("{who} {problem}; try again")]
+    Unreachable {
+        /// The server or the provider.
+        who: String,
+        /// What happened.
+        problem: String,
+    },
+    /// What the server or the provider says about itself is wrong or hostile. Nothing was sent to where it points.
+    #[error("{server} cannot be signed in to: {problem}; tell its operator")]
+    Metadata {
+        /// The server.
+        server: ServerUrl,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The provider registers nobody and no client was given.
+    #[error(
+        "{issuer} does not register clients by itself; register one there and pass its id with --client-id"
+    )]
+    NoRegistration {
+        /// The provider.
+        issuer: String,
+    },
+    /// The provider refused to register a client.
+    #[error(
+        "{issuer} refused to register a client ({problem}); pass one that is registered with --client-id"
+    )]
+    RegistrationRefused {
+        /// The provider.
+        issuer: String,
+        /// Its error code or status.
+        problem: String,
+    },
+    /// The callback port is taken.
+    #[error(
+        "port {port} of this machine cannot be listened on ({problem}); choose another with --callback-port"
+    )]
+    CallbackPort {
+        /// The port.
+        port: u16,
+        /// Why.
+        problem: String,
+    },
+    /// Nobody came back from the browser.
+    #[error("no answer from the browser within {} s; run the command again", .0.as_secs())]
+    TimedOut(Duration),
+    /// A callback that does not belong to this sign-in.
+    #[error("the browser came back with a wrong state, so its answer was not used; run the command again")]
+    WrongState,
+    /// A callback that names another provider, or none where one is due (RFC 9207).
+    #[error(
+        "the answer came from another provider than {expected}, so it was not used; run the command again"
+    )]
+    WrongIssuer {
+        /// The provider asked.
+        expected: String,
+    },
+    /// The text is no callback URL.
+    #[error("this is not the URL that the browser was sent back to; copy the whole address and try again")]
+    NotACallback,
+    /// The person or the provider said no.
+    #[error("the provider did not sign you in ({code})")]
+    Denied {
+        /// The error code.
+        code: String,
+    },
+    /// The code was not exchanged.
+    #[error("the provider {problem}; run the command again")]
+    Exchange {
+        /// What happened.
+        problem: String,
+        /// What can be done about it.
+        disposition: Disposition,
+    },
+    /// There is no HTTP client.
+    #[error(transparent)]
+    Http(#[from] HttpSetupError),
+}
+
+impl SignInError {
+    /// What can be done about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::NotNeeded(_) | Self::NotAnMcpServer { .. } | Self::NotACallback => Disposition::Usage,
+            Self::Unreachable { .. } => Disposition::Retry,
+            Self::Metadata { .. } | Self::RegistrationRefused { .. } => Disposition::Answered,
+            Self::NoRegistration { .. } | Self::CallbackPort { .. } => Disposition::Usage,
+            Self::TimedOut(_) => Disposition::TimedOut,
+            Self::WrongState | Self::WrongIssuer { .. } | Self::Denied { .. } => Disposition::SignIn,
+            Self::Exchange { disposition, .. } => *disposition,
+            Self::Http(_) => Disposition::Configuration,
+        }
+    }
+}
+
+/// A sign-in that waits for the browser. It holds no lock (P12).
+#[derive(Debug)]
+pub struct PendingSignIn {
+    discovered: Discovered,
+    client: Client,
+    method: ClientAuthMethod,
+    url: Url,
+    verifier: Secret,
+    redirect_uri: String,
+    scopes: Vec<String>,
+    expected: Expected,
+    listener: Listener,
+    reach: Reach,
+    http: HttpOptions,
+}
+
+/// The end of a sign-in: the record to save, and the browser that waits to be told.
+#[derive(Debug)]
+#[must_use = "the record is not saved yet"]
+pub struct SignedIn {
+    /// What to save.
+    pub record: Record,
+    /// The page that the person looks at.
+    pub page: BrowserPage,
+}
+
+impl PendingSignIn {
+    /// Finds the provider, registers a client unless one is given, and listens for the callback.
+    ///
+    /// Dropping the future, or the sign-in, leaves nothing behind but a client registration at the provider.
+    ///
+    /// # Errors
+    /// Every [`SignInError`].
+    pub async fn begin(
+        server: &ServerUrl,
+        options: &SignInOptions,
+        http: &HttpOptions,
+    ) -> Result<Self, SignInError> {
+        let reach = Reach::of(server.url()).await;
+        let discovered = discover(server, reach, http).await?;
+        let listener = Listener::bind(options.callback_port, server).await?;
+        let redirect_uri = listener.redirect_uri();
+        let (client, method) = register::client(&discovered, options, &redirect_uri, reach).await?;
+        let scopes =
+            if options.scopes.is_empty() { discovered.scopes.clone() } else { options.scopes.clone() };
+        let (state, verifier) = (random(), Secret::new(random()));
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose().as_bytes()));
+
+        let mut url = discovered.authorization_endpoint.clone();
+        url.query_pairs_mut()
+            .append_pair("response_type", "code")
+            .append_pair("client_id", &client.id)
+            .append_pair("redirect_uri", &redirect_uri)
+            .append_pair("state", &state)
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256")
+            .append_pair("resource", &discovered.resource);
+        if !scopes.is_empty() {
+            url.query_pairs_mut().append_pair("scope", &scopes.join(" "));
+        }
+        let expected = Expected {
+            state: Secret::new(state),
+            issuer: discovered.issuer.clone(),
+            issuer_due: discovered.issuer_due,
+        };
+        let http = http.clone();
+        Ok(Self {
+            discovered,
+            client,
+            method,
+            url,
+            verifier,
+            redirect_uri,
+            scopes,
+            expected,
+            listener,
+            reach,
+            http,
+        })
+    }
+
+    /// The page to open: https, or http to this machine, and written out from a parsed URL.
+    pub fn authorization_url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The provider.
+    pub fn issuer(&self) -> &str {
+        &self.discovered.issuer
+    }
+
+    /// Waits for the browser to come back, at most `within`.
+    ///
+    /// # Errors
+    /// [`SignInError::TimedOut`], [`SignInError::WrongState`], [`SignInError::WrongIssuer`], [`SignInError::Denied`].
+    pub async fn callback(&mut self, within: Duration) -> Result<Callback, SignInError> {
+        self.listener.callback(&self.expected, within).await
+    }
+
+    /// Takes the address that the browser was sent to, for a person who pastes it.
+    ///
+    /// # Errors
+    /// [`SignInError::NotACallback`] and those of [`PendingSignIn::callback`] but the timeout.
+    pub fn pasted(&self, text: &str) -> Result<Callback, SignInError> {
+        let query = match Url::parse(text.trim()) {
+            Ok(url) => url.query().unwrap_or_default().to_owned(),
+            Err(_) => text.trim().trim_start_matches('?').to_owned(),
+        };
+        self.expected.check(&query, Waiting::nobody())
+    }
+
+    /// Exchanges the code and closes the listener.
+    ///
+    /// # Errors
+    /// [`SignInError::Exchange`].
+    pub async fn finish(self, callback: Callback, clock: &dyn Clock) -> Result<SignedIn, SignInError> {
+        let begun = clock.now();
+        let asking =
+            Asking { client: &self.client, method: self.method, reach: self.reach, options: &self.http };
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", callback.code.expose()),
+            ("redirect_uri", &self.redirect_uri),
+            ("code_verifier", self.verifier.expose()),
+            ("resource", &self.discovered.resource),
+        ];
+        let outcome = exchange(&self.discovered.token_endpoint, &form, asking, CODE_EXCHANGE).await;
+        let answer = match outcome {
+            Exchange::Rotated(answer) => answer,
+            failed => {
+                let disposition = match &failed {
+                    Exchange::Refused { .. } | Exchange::ClientRefused { .. } => Disposition::SignIn,
+                    _ => Disposition::Retry,
+                };
+                callback.waiting.failed("The provider did not complete the sign-in.").await;
+                let problem = format!("did not complete the sign-in: {failed}");
+                return Err(SignInError::Exchange { problem, disposition });
+            }
+        };
+        let record = Record {
+            generation: 0,
+            issuer: self.discovered.issuer,
+            token_endpoint: self.discovered.token_endpoint,
+            revocation_endpoint: self.discovered.revocation_endpoint,
+            token_endpoint_auth_method: self.method,
+            resource: self.discovered.resource,
+            client: self.client,
+            access_token: answer.access_token,
+            refresh_token: answer.refresh_token,
+            // An answer without scopes grants those that were asked for (RFC 6749 section 5.1).
+            scopes: answer.scopes.unwrap_or(self.scopes),
+            obtained_at_ms: begun,
+            expires_at_ms: answer.expires_in.map(|lifetime| begun.after(lifetime)),
+            exchange: None,
+            dead: None,
+            refused: None,
+            retry_at_ms: None,
+            extra: serde_json::Map::new(),
+        };
+        Ok(SignedIn { record, page: BrowserPage::new(callback.waiting, self.listener) })
+    }
+}
+
+/// 32 random bytes as text: a state or a PKCE verifier (RFC 7636 section 4.1).
+fn random() -> String {
+    let mut bytes = [0; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// How a client authenticates, given what the provider supports; nothing said means Basic (RFC 8414 section 2).
+fn auth_method(supported: Option<&[String]>, has_secret: bool) -> ClientAuthMethod {
+    let supports =
+        |method: &str| supported.is_some_and(|methods| methods.iter().any(|known| known == method));
+    match has_secret {
+        false => ClientAuthMethod::None,
+        true if supports("client_secret_post") && !supports("client_secret_basic") => ClientAuthMethod::Post,
+        true => ClientAuthMethod::Basic,
+    }
+}
+
+fn preregistered(client: &PreregisteredClient, supported: Option<&[String]>) -> (Client, ClientAuthMethod) {
+    let method = auth_method(supported, client.secret.is_some());
+    let client = Client {
+        id: client.id.clone(),
+        secret: client.secret.clone(),
+        secret_expires_at_ms: None,
+        registration: Registration::Preregistered,
+        redirect_uri: None,
+    };
+    (client, method)
+}

@@ -1,0 +1,290 @@
+//! Finding the provider of a server, and refusing one that cannot be trusted (F22).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
+use http::{Method, StatusCode};
+use linchpin_store::{PlainHttp, ServerUrl};
+use rmcp::transport::auth::{
+    AuthError, AuthorizationManager, OAuthHttpClient, OAuthHttpClientFuture, OAuthHttpRedirectPolicy,
+    OAuthHttpRequest,
+};
+use serde_json::Value;
+use url::Url;
+
+use super::SignInError;
+use crate::challenge::{Challenge, Challenges};
+use crate::http::{HttpOptions, Reach, check_url, credential_client, read_body};
+
+/// How long one request of discovery may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// The longest metadata document, in bytes.
+const MAX_METADATA: usize = 1 << 20;
+/// Redirects that discovery follows within one origin.
+const MAX_REDIRECTS: usize = 3;
+
+/// What a sign-in needs to know of the provider.
+#[derive(Debug)]
+pub(crate) struct Discovered {
+    pub(crate) issuer: String,
+    pub(crate) issuer_due: bool,
+    pub(crate) authorization_endpoint: Url,
+    pub(crate) token_endpoint: Url,
+    pub(crate) registration_endpoint: Option<Url>,
+    pub(crate) revocation_endpoint: Option<Url>,
+    pub(crate) auth_methods: Option<Vec<String>>,
+    pub(crate) metadata_documents: bool,
+    pub(crate) resource: String,
+    pub(crate) scopes: Vec<String>,
+}
+
+/// Asks the server, reads its metadata and the provider's, and checks both.
+pub(crate) async fn discover(
+    server: &ServerUrl,
+    reach: Reach,
+    http: &HttpOptions,
+) -> Result<Discovered, SignInError> {
+    let probe = probe(server).await?;
+    let fetcher = Arc::new(Fetcher { http: http.clone(), reach, resource: Mutex::default() });
+    let wrong = |problem: String| SignInError::Metadata { server: server.clone(), problem };
+    let mut manager = AuthorizationManager::new_with_oauth_http_client(server.url().clone(), fetcher.clone())
+        .await
+        .map_err(|error| wrong(describe(&error)))?;
+    let challenge = probe.challenge.as_deref();
+    let resolution = match manager.resolve_metadata_from_challenge(challenge).await {
+        Ok(resolution) if resolution.source.is_discovered() => resolution,
+        Ok(_) | Err(AuthError::NoAuthorizationSupport) => {
+            return Err(SignInError::NotAnMcpServer {
+                server: server.clone(),
+                problem: format!("it answered {} and names no sign-in", probe.status.as_u16()),
+            });
+        }
+        Err(AuthError::DiscoveryRequestFailed { url, source }) => {
+            if let Some(refused) = source.downcast_ref::<crate::http::UrlRefused>() {
+                return Err(wrong(format!(
+                    "its metadata points to {}, which {refused}",
+                    shown(url.as_str())
+                )));
+            }
+            let who = shown(&url.origin().ascii_serialization());
+            return Err(SignInError::Unreachable {
+                who,
+                problem: "could not be asked for its metadata".to_owned(),
+            });
+        }
+        Err(error) => return Err(wrong(describe(&error))),
+    };
+    let metadata = resolution.metadata;
+    manager.set_metadata(metadata.clone());
+
+    let issuer = metadata.issuer.clone().ok_or_else(|| wrong("its provider names no issuer".to_owned()))?;
+    let methods = metadata.code_challenge_methods_supported.as_deref().unwrap_or_default();
+    if !methods.iter().any(|method| method == "S256") {
+        return Err(wrong(format!("{} does not say that it supports PKCE with S256", shown(&issuer))));
+    }
+    let endpoint = |name: &str, text: &str| {
+        let url = Url::parse(text).map_err(|_| wrong(format!("its {name} is not a URL")))?;
+        check_url(&url, reach, http).map_err(|refused| wrong(format!("its {name} {refused}")))?;
+        Ok::<_, SignInError>(url)
+    };
+    let text = |name: &str| metadata.additional_fields.get(name).and_then(Value::as_str);
+    let flag = |name: &str| metadata.additional_fields.get(name).and_then(Value::as_bool).unwrap_or(false);
+    let list = |name: &str| {
+        let values = metadata.additional_fields.get(name)?.as_array()?;
+        Some(values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect())
+    };
+    Ok(Discovered {
+        resource: fetcher.resource(server).map_err(wrong)?,
+        issuer_due: flag("authorization_response_iss_parameter_supported"),
+        authorization_endpoint: endpoint("authorization endpoint", &metadata.authorization_endpoint)?,
+        token_endpoint: endpoint("token endpoint", &metadata.token_endpoint)?,
+        registration_endpoint: metadata
+            .registration_endpoint
+            .as_deref()
+            .map(|text| endpoint("registration endpoint", text))
+            .transpose()?,
+        revocation_endpoint: text("revocation_endpoint")
+            .map(|text| endpoint("revocation endpoint", text))
+            .transpose()?,
+        auth_methods: list("token_endpoint_auth_methods_supported"),
+        metadata_documents: flag("client_id_metadata_document_supported"),
+        scopes: manager.select_initial_scopes(&[]).await,
+        issuer,
+    })
+}
+
+/// What the server answers to somebody it does not know.
+struct Probe {
+    status: StatusCode,
+    /// The Bearer challenge in a form that cannot be misread.
+    challenge: Option<String>,
+}
+
+/// Begins a session without a token. A server that lets it needs no sign-in.
+async fn probe(server: &ServerUrl) -> Result<Probe, SignInError> {
+    const INITIALIZE: &str = concat!(
+        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
+        r#""clientInfo":{"name":"linchpin","version":""#,
+        env!("CARGO_PKG_VERSION"),
+        r#""}}}"#
+    );
+    let unreachable =
+        |problem: &str| SignInError::Unreachable { who: server.to_string(), problem: problem.to_owned() };
+    // Where the server is was the user's choice; the filter is for what metadata says.
+    let client = credential_client(server.url(), Reach::Private)?;
+    let request = client
+        .request(Method::POST, server.url().clone())
+        .header(ACCEPT, "application/json, text/event-stream")
+        .header(CONTENT_TYPE, "application/json")
+        .timeout(TIMEOUT)
+        .body(INITIALIZE);
+    let response = request.send().await.map_err(|error| {
+        unreachable(if error.is_timeout() {
+            "did not answer in time"
+        } else {
+            "could not be connected to; check the URL and the network"
+        })
+    })?;
+    let status = response.status();
+    let challenges = Challenges::parse(response.headers().get_all(WWW_AUTHENTICATE));
+    let challenge = challenges.bearer().map(Challenge::to_plain);
+    if status.is_success() {
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.unwrap_or_default().to_owned();
+        let streamed = content_type.starts_with("text/event-stream");
+        let is_mcp = streamed || read_body(response, MAX_METADATA).await.is_ok_and(|body| is_json_rpc(&body));
+        if is_mcp {
+            return Err(SignInError::NotNeeded(server.clone()));
+        }
+    }
+    Ok(Probe { status, challenge })
+}
+
+fn is_json_rpc(body: &[u8]) -> bool {
+    serde_json::from_slice::<Value>(body).is_ok_and(|value| value.get("jsonrpc").is_some())
+}
+
+/// Fetches metadata for rmcp, within the bounds of this crate.
+#[derive(Debug)]
+struct Fetcher {
+    http: HttpOptions,
+    reach: Reach,
+    /// The `resource` of the last protected resource metadata that was read.
+    resource: Mutex<Option<String>>,
+}
+
+impl Fetcher {
+    async fn fetch(
+        &self,
+        request: OAuthHttpRequest,
+    ) -> Result<http::Response<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
+        let follow = request.redirect_policy == OAuthHttpRedirectPolicy::Follow;
+        let (head, body) = request.request.into_parts();
+        let mut url = Url::parse(&head.uri.to_string())?;
+        for _ in 0..=MAX_REDIRECTS {
+            check_url(&url, self.reach, &self.http)?;
+            let client = credential_client(&url, self.reach)?;
+            let response = client
+                .request(head.method.clone(), url.clone())
+                .headers(head.headers.clone())
+                .body(body.clone())
+                .timeout(TIMEOUT)
+                .send()
+                .await
+                .map_err(without_url)?;
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let next = location.and_then(|location| url.join(location).ok());
+            if let Some(next) = next
+                && follow
+                && response.status().is_redirection()
+                && head.method == Method::GET
+                && next.origin() == url.origin()
+            {
+                url = next;
+                continue;
+            }
+            let mut answer = http::Response::builder().status(response.status());
+            if let Some(headers) = answer.headers_mut() {
+                headers.clone_from(response.headers());
+            }
+            let body = read_body(response, MAX_METADATA).await?;
+            self.note_resource(&body);
+            return Ok(answer.body(body)?);
+        }
+        Err("too many redirects".into())
+    }
+
+    fn note_resource(&self, body: &[u8]) {
+        let document: Value = serde_json::from_slice(body).unwrap_or_default();
+        if document.get("authorization_servers").is_some()
+            && let Some(resource) = document.get("resource").and_then(Value::as_str)
+        {
+            *self.resource.lock().unwrap_or_else(PoisonError::into_inner) = Some(resource.to_owned());
+        }
+    }
+
+    /// The resource to ask tokens for: what the metadata says, which has to be the server's URL or its origin
+    /// (RFC 9728 section 3.3, with the origin for metadata at the root).
+    fn resource(&self, server: &ServerUrl) -> Result<String, String> {
+        let said = self.resource.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(said) = said else { return Ok(server.as_str().to_owned()) };
+        let parsed = ServerUrl::parse(&said, PlainHttp::Allowed);
+        let is_origin = |said: &ServerUrl| {
+            said.url().origin() == server.url().origin()
+                && said.url().path() == "/"
+                && said.url().query().is_none()
+        };
+        match parsed {
+            Ok(parsed) if parsed == *server || is_origin(&parsed) => Ok(said),
+            _ => Err(format!("its metadata is that of another resource, {}", shown(&said))),
+        }
+    }
+}
+
+impl OAuthHttpClient for Fetcher {
+    fn execute(&self, request: OAuthHttpRequest) -> OAuthHttpClientFuture<'_> {
+        Box::pin(self.fetch(request))
+    }
+}
+
+/// A refusal of this crate's own keeps its type; anything else loses its URL.
+fn without_url(error: reqwest::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        if let Some(refused) = cause.downcast_ref::<crate::http::UrlRefused>() {
+            return Box::new(refused.clone());
+        }
+        source = cause.source();
+    }
+    Box::new(error.without_url())
+}
+
+/// rmcp's errors in one line. Those that could quote an answer's body are told by their kind.
+fn describe(error: &AuthError) -> String {
+    match error {
+        AuthError::AuthorizationServerMismatch { expected_issuer, received_issuer } => {
+            format!(
+                "the metadata of {} says it is that of {}",
+                shown(expected_issuer),
+                shown(received_issuer)
+            )
+        }
+        AuthError::ProtectedResourceMetadataInvalid { reason, .. } => {
+            format!("its resource metadata is unusable: {}", shown(&reason.to_string()))
+        }
+        AuthError::AuthorizationServersUnavailable { authorization_servers, .. } => {
+            format!(
+                "it names providers without usable metadata: {}",
+                shown(&authorization_servers.join(", "))
+            )
+        }
+        AuthError::PkceUnsupported => "its provider does not support PKCE with S256".to_owned(),
+        _ => "its metadata cannot be used".to_owned(),
+    }
+}
+
+/// Text of a server's in a line of ours: short and without control characters.
+fn shown(text: &str) -> String {
+    text.chars().take(200).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
