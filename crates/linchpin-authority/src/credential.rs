@@ -129,6 +129,33 @@ impl Credential {
         }
     }
 
+    /// Like [`Credential::access_token`], for a token that lives for `min_valid` more: one that does not is renewed
+    /// first, unless it is in the first half of its life.
+    ///
+    /// # Errors
+    /// As [`Credential::access_token`].
+    pub async fn access_token_for(
+        &self,
+        min_valid: Duration,
+        wait: Wait,
+    ) -> Result<AccessToken, CredentialError> {
+        let token = self.access_token(wait).await?;
+        let now = self.0.clock.now();
+        let lasts =
+            self.0.snapshot.load().as_ref().is_none_or(|snapshot| snapshot.life.lasts(now, min_valid));
+        if lasts {
+            return Ok(token);
+        }
+        match self.transact(Cause::Short(token.fingerprint().clone(), min_valid), wait).await {
+            Ok(token) => Ok(token),
+            // A token that has not ended stays in use when its refresh fails (P11).
+            Err(error) => {
+                tracing::warn!("the access token could not be renewed: {error}");
+                Ok(token)
+            }
+        }
+    }
+
     /// The token that is good now if no wait is needed for it: a lock-free read. Starts a background renewal when
     /// the token is near its end.
     pub fn current(&self) -> Option<AccessToken> {

@@ -22,6 +22,8 @@ pub(crate) const PRESENTATIONS: u32 = 2;
 pub(crate) enum Cause {
     /// The access token of this fingerprint is near or past its end, or there is none yet.
     Ended(Option<Fingerprint>),
+    /// The access token of this fingerprint does not live as long as the asker needs it to.
+    Short(Fingerprint, Duration),
     /// The server refused the access token of this fingerprint (P16).
     Refused(Fingerprint),
 }
@@ -31,7 +33,7 @@ impl Cause {
     pub(crate) fn known(&self) -> Option<&Fingerprint> {
         match self {
             Self::Ended(known) => known.as_ref(),
-            Self::Refused(rejected) => Some(rejected),
+            Self::Refused(known) | Self::Short(known, _) => Some(known),
         }
     }
 }
@@ -65,7 +67,11 @@ pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Dec
     let life = Life { obtained: record.obtained_at_ms, ends: record.expires_at_ms };
     let freshness = life.freshness(now, 0.0);
 
-    let good = if is_known { freshness == Freshness::Fresh } else { freshness != Freshness::Ended };
+    let good = match cause {
+        Cause::Short(_, needed) if is_known => life.lasts(now, *needed),
+        _ if is_known => freshness == Freshness::Fresh,
+        _ => freshness != Freshness::Ended,
+    };
     if good && !is_refused {
         return Decision::Adopt;
     }

@@ -46,6 +46,15 @@ impl Life {
         }
     }
 
+    /// Whether the token lives for `needed` more, or for as much of it as is worth a renewal: no token is renewed in
+    /// the first half of its life, however much is needed (P14).
+    pub(crate) fn lasts(self, now: UnixMs, needed: Duration) -> bool {
+        self.ends.is_none_or(|ends| {
+            let left = ends.since(now);
+            left >= needed.min(ends.since(self.obtained) / 2)
+        })
+    }
+
     /// Whether the token has not reached its very end.
     pub(crate) fn is_live(self, now: UnixMs) -> bool {
         self.ends.is_none_or(|ends| now < ends)
@@ -79,6 +88,15 @@ mod tests {
             let now = obtained.after(Duration::from_millis(at_ms));
             assert_eq!(life.freshness(now, 0.0), expected, "{lifetime_s} s at {at_ms} ms");
         }
+    }
+
+    #[test]
+    fn p14_a_long_need_renews_no_token_in_the_first_half_of_its_life() {
+        let life = Life { obtained: UnixMs(0), ends: Some(UnixMs(100_000)) };
+        let lasts = |at, needed| life.lasts(UnixMs(at), Duration::from_secs(needed));
+        assert!(lasts(40_000, 60) && lasts(50_000, 600) && !lasts(50_001, 600));
+        assert!(lasts(90_000, 10) && !lasts(90_001, 10) && !lasts(200_000, 1));
+        assert!(Life { ends: None, ..life }.lasts(UnixMs(1), Duration::MAX));
     }
 
     #[test]

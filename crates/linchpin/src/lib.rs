@@ -1,1 +1,44 @@
-//! One sign-in per MCP server, shared by every process on the machine.
+//! One sign-in per MCP server, shared by every process on the machine, that nothing rotates away.
+//!
+//! A [`Linchpin`] resolves the store once and is the owner of the sign-ins in it. A [`Server`] is one MCP server with
+//! one person's sign-in: it signs in and out, gives access tokens to any HTTP client, and takes their refusals. An
+//! [`McpClient`] speaks the protocol over it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use linchpin::{Linchpin, McpClient, PlainHttp, Profile, ServerUrl};
+//!
+//! let linchpin = Linchpin::from_env()?;
+//! let url = ServerUrl::parse("https://mcp.example.com/mcp", PlainHttp::LoopbackOnly)?;
+//! let server = linchpin.server(url, Profile::default());
+//! let client = McpClient::connect(&server, Duration::from_secs(30)).await?;
+//! for tool in client.list_tools(Duration::from_secs(10)).await? {
+//!     println!("{}", tool.name);
+//! }
+//! client.close().await;
+//! linchpin.drain(Duration::from_secs(60)).await;
+//! # Ok(()) }
+//! ```
+//!
+//! # Limitations
+//! A process that exits while a refresh is running costs that token its one repeat: call [`Linchpin::drain`] first.
+
+mod client;
+mod server;
+
+pub use client::{ClientError, McpClient};
+pub use linchpin_authority::{
+    AccessToken, Authority, Credential, CredentialError, SignInReason, SignOut, Wait, login_command,
+};
+pub use linchpin_oauth::http::{HttpOptions, HttpSetupError};
+pub use linchpin_oauth::sign_in::{PendingSignIn, PreregisteredClient, SignInError, SignInOptions};
+pub use linchpin_oauth::{Provider, Revocation};
+pub use linchpin_proxy::{Bridge, BridgeError, Ended};
+pub use linchpin_store::{
+    Client, ClientAuthMethod, Clock, CredentialKey, Directories, DirectoriesError, Disposition, FileStore,
+    MemoryStore, PlainHttp, PolicyError, Profile, ProfileError, Record, Registration, Secret, ServerUrl,
+    ServerUrlError, Store, StoreError, StoreKind, StorePolicy, StoredRecord, SystemClock, UnixMs,
+};
+pub use linchpin_transport::{Authorization, Endpoint, SendError};
+pub use server::{Builder, Linchpin, Server, SetupError, SignInFailed};

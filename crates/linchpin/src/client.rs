@@ -1,0 +1,189 @@
+//! An MCP client over a server's sign-in.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use linchpin_authority::login_command;
+use linchpin_oauth::http::HttpSetupError;
+use linchpin_store::Disposition;
+use linchpin_transport::SendError;
+use linchpin_transport::rmcp::transport;
+use rmcp::RoleClient;
+use rmcp::model::{
+    CallToolRequestParams, CallToolResult, ClientCapabilities, Implementation, InitializeRequestParams,
+    JsonObject, ProtocolVersion, Tool,
+};
+use rmcp::service::{
+    ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError, serve_client_with_lifecycle,
+};
+use rmcp::transport::streamable_http_client::StreamableHttpError;
+use thiserror::Error;
+
+use crate::Server;
+
+/// A connected client. Speaks 2026-07-28 where the server does, else the revisions before it.
+#[derive(Debug)]
+pub struct McpClient {
+    service: RunningService<RoleClient, InitializeRequestParams>,
+    login: String,
+}
+
+/// Why an operation failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The server answered with an error.
+    #[error("the server answered with error {code}: {message}")]
+    Answered {
+        /// The JSON-RPC error code.
+        code: i32,
+        /// The server's message.
+        message: String,
+    },
+    /// A person has to sign in, or the sign-in lacks scopes.
+    #[error("the server refuses the sign-in; run `{command}`")]
+    AuthenticationRequired {
+        /// The command that signs in.
+        command: String,
+        /// The challenge, if there was one.
+        challenge: Option<String>,
+    },
+    /// The request could not be sent, or no token was to be had.
+    #[error("{message}")]
+    Send {
+        /// What happened.
+        message: String,
+        /// What can be done about it.
+        disposition: Disposition,
+    },
+    /// The deadline passed.
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    TimedOut(Duration),
+    /// The server does not speak the protocol.
+    #[error("the server does not speak MCP as expected ({0}); check the URL")]
+    Protocol(String),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Setup(#[from] HttpSetupError),
+}
+
+impl ClientError {
+    /// What can be done about it.
+    pub fn disposition(&self) -> Disposition {
+        match self {
+            Self::Answered { .. } | Self::Protocol(_) => Disposition::Answered,
+            Self::AuthenticationRequired { .. } => Disposition::SignIn,
+            Self::Send { disposition, .. } => *disposition,
+            Self::TimedOut(_) => Disposition::TimedOut,
+            Self::Setup(_) => Disposition::Configuration,
+        }
+    }
+}
+
+impl McpClient {
+    /// Connects to `server`, renewing the sign-in first if it must, within `within`.
+    ///
+    /// # Errors
+    /// Every [`ClientError`]. A timeout ends the wait, not a refresh that is running.
+    pub async fn connect(server: &Server, within: Duration) -> Result<Self, ClientError> {
+        let login = login_command(server.key());
+        let endpoint = server.endpoint(http::HeaderMap::new())?;
+        let info = InitializeRequestParams::new(
+            ClientCapabilities::default(),
+            Implementation::new("linchpin", env!("CARGO_PKG_VERSION")),
+        );
+        let lifecycle = ClientLifecycleMode::Auto {
+            preferred_versions: vec![ProtocolVersion::V_2026_07_28],
+            legacy_version: Some(ProtocolVersion::LATEST_WITH_INITIALIZE),
+        };
+        let connecting = serve_client_with_lifecycle(info, transport(endpoint), lifecycle);
+        match tokio::time::timeout(within, connecting).await {
+            Ok(Ok(service)) => Ok(Self { service, login }),
+            Ok(Err(error)) => Err(initialize_error(error, &login)),
+            Err(_) => Err(ClientError::TimedOut(within)),
+        }
+    }
+
+    /// All tools, whatever the number of pages.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn list_tools(&self, within: Duration) -> Result<Vec<Tool>, ClientError> {
+        self.within(within, self.service.list_all_tools()).await
+    }
+
+    /// Calls a tool. An error that the tool reports about itself is a result.
+    ///
+    /// # Errors
+    /// Every [`ClientError`].
+    pub async fn call_tool(
+        &self,
+        name: impl Into<String>,
+        arguments: JsonObject,
+        within: Duration,
+    ) -> Result<CallToolResult, ClientError> {
+        let params = CallToolRequestParams::new(name.into()).with_arguments(arguments);
+        self.within(within, self.service.call_tool(params)).await
+    }
+
+    /// Ends the session.
+    pub async fn close(self) {
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.service.cancel()).await;
+    }
+
+    async fn within<T>(
+        &self,
+        within: Duration,
+        operation: impl Future<Output = Result<T, ServiceError>>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(within, operation).await {
+            Ok(outcome) => outcome.map_err(|error| service_error(error, &self.login)),
+            Err(_) => Err(ClientError::TimedOut(within)),
+        }
+    }
+}
+
+fn service_error(error: ServiceError, login: &str) -> ClientError {
+    match error {
+        ServiceError::McpError(error) => answered(&error),
+        ServiceError::TransportSend(error) => sent(error.error.as_ref(), login),
+        ServiceError::Timeout { timeout } => ClientError::TimedOut(timeout),
+        other => ClientError::Protocol(other.to_string()),
+    }
+}
+
+fn initialize_error(error: ClientInitializeError, login: &str) -> ClientError {
+    match error {
+        ClientInitializeError::JsonRpcError(error) => answered(&error),
+        ClientInitializeError::TransportError { error, .. } => sent(error.error.as_ref(), login),
+        ClientInitializeError::LegacyFallbackFailed { fallback, .. } => initialize_error(*fallback, login),
+        other => ClientError::Protocol(other.to_string()),
+    }
+}
+
+fn answered(error: &rmcp::ErrorData) -> ClientError {
+    ClientError::Answered { code: error.code.0, message: error.message.to_string() }
+}
+
+/// What the transport failed with, found where rmcp put it.
+fn sent(error: &(dyn StdError + 'static), login: &str) -> ClientError {
+    let mut source = Some(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<StreamableHttpError<SendError>>() {
+            return match error {
+                StreamableHttpError::Client(error) => {
+                    ClientError::Send { message: error.to_string(), disposition: error.disposition() }
+                }
+                other => match other.auth_challenge() {
+                    Some(challenge) => ClientError::AuthenticationRequired {
+                        command: login.to_owned(),
+                        challenge: Some(challenge.to_owned()).filter(|challenge| !challenge.is_empty()),
+                    },
+                    None => ClientError::Protocol(other.to_string()),
+                },
+            };
+        }
+        source = cause.source();
+    }
+    ClientError::Protocol(error.to_string())
+}
