@@ -134,7 +134,10 @@ pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
     if fine {
         return Ok(());
     }
-    Err(Failure::usage(format!("`{}` is not a name; use 1 to 64 letters, digits, `-` or `_`", crate::shown(name))))
+    Err(Failure::usage(format!(
+        "`{}` is not a name; use 1 to 64 letters, digits, `-` or `_`",
+        crate::shown(name)
+    )))
 }
 
 #[cfg(test)]
@@ -145,7 +148,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.toml");
         fs::create_dir_all(directory.path()).expect("made");
-        std::io::Write::write_all(&mut fs::File::create(&path).expect("created"), text.as_bytes()).expect("written");
+        std::io::Write::write_all(&mut fs::File::create(&path).expect("created"), text.as_bytes())
+            .expect("written");
         (directory, Config::read(path).expect("read"))
     }
 
@@ -171,13 +175,16 @@ mod tests {
     fn what_is_wrong_is_named_and_nothing_changes() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.toml");
-        std::io::Write::write_all(&mut fs::File::create(&path).expect("created"), b"x = [\n").expect("written");
+        std::io::Write::write_all(&mut fs::File::create(&path).expect("created"), b"x = [\n")
+            .expect("written");
         let failure = Config::read(path).expect_err("not TOML");
         assert!(failure.to_string().contains("not valid TOML"), "{failure}");
 
         let (_directory, mut config) = config("[servers.a]\nurl = \"http://elsewhere.example.com\"\n");
         assert!(config.servers().is_err());
         assert!(!config.remove("b").expect("nothing to write"));
-        assert!(check_name("https://x").is_err() && check_name("-x").is_err() && check_name("ok-1_a").is_ok());
+        assert!(
+            check_name("https://x").is_err() && check_name("-x").is_err() && check_name("ok-1_a").is_ok()
+        );
     }
 }

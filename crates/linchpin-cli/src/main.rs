@@ -1,2 +1,95 @@
-//! The linchpin command.
-fn main() {}
+//! The `linchpin` command. Each subcommand is a file in `commands`; this one starts them and turns what they say
+//! into an exit code.
+
+mod app;
+mod args;
+mod browser;
+mod commands;
+mod config;
+mod failure;
+mod output;
+mod stdio;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+use crate::app::App;
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+pub(crate) use crate::output::shown;
+
+/// How long a refresh that is running may take after everything else is done (P7): its own bounds, and a margin.
+const DRAIN: Duration = Duration::from_secs(100);
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout with 0, mistakes to stderr with 2.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    app::log_to_stderr(&cli.command);
+    let json = cli.command.wants_json();
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::configuration(format!("cannot start: {error}")))
+        .and_then(|runtime| {
+            let outcome = runtime.block_on(run(cli.command));
+            // Standard input may be blocked in a read that nothing ends.
+            runtime.shutdown_background();
+            outcome
+        });
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            output::failure(&failure, json);
+            ExitCode::from(failure.disposition.exit_code())
+        }
+    }
+}
+
+/// Runs a command; when it is interrupted, lets a running refresh end first.
+async fn run(command: Command) -> Result<u8, Failure> {
+    let app = App::new();
+    let interruptible = !matches!(command, Command::Bridge(_));
+    let outcome = tokio::select! {
+        outcome = commands::run(&app, command) => outcome,
+        () = interrupted(), if interruptible => Ok(130),
+    };
+    if let Some(linchpin) = app.opened()
+        && !linchpin.drain(Duration::from_millis(300)).await
+    {
+        output::note("finishing a refresh that is running; ending it now could cost the sign-in");
+        linchpin.drain(DRAIN).await;
+    }
+    outcome
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+pub(crate) async fn interrupted() {
+    let ctrl_c = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending::<()>().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<()>();
+    tokio::select! {
+        () = ctrl_c => {}
+        () = terminated => {}
+    }
+}

@@ -37,7 +37,11 @@ pub(crate) fn failure(failure: &Failure, as_json: bool) {
     let message = failure.to_string();
     if as_json {
         let disposition = failure.disposition;
-        json(&Answer { error: &message, disposition: disposition.word(), exit_code: disposition.exit_code() });
+        json(&Answer {
+            error: &message,
+            disposition: disposition.word(),
+            exit_code: disposition.exit_code(),
+        });
     }
     let red = anstyle::AnsiColor::Red.on_default().bold();
     note(format!("{red}error:{red:#} {message}"));
@@ -46,7 +50,7 @@ pub(crate) fn failure(failure: &Failure, as_json: bool) {
 /// A table for people: as wide as the terminal, plain when piped.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
+    table.load_style(presets::NOTHING).set_header(header);
     if io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }

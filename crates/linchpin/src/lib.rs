@@ -32,7 +32,7 @@ pub use linchpin_authority::{
     AccessToken, Authority, Credential, CredentialError, SignInReason, SignOut, Wait, login_command,
 };
 pub use linchpin_oauth::http::{HttpOptions, HttpSetupError};
-pub use linchpin_oauth::sign_in::{PendingSignIn, PreregisteredClient, SignInError, SignInOptions};
+pub use linchpin_oauth::sign_in::{Callback, PendingSignIn, PreregisteredClient, SignInError, SignInOptions};
 pub use linchpin_oauth::{Provider, Revocation};
 pub use linchpin_proxy::{Bridge, BridgeError, Ended};
 pub use linchpin_store::{

@@ -1,0 +1,125 @@
+//! What commands share: the environment, the configuration, the library.
+
+use std::cell::OnceCell;
+
+use linchpin::{HttpOptions, Linchpin, PlainHttp, Profile, Server, ServerUrl};
+use tracing_subscriber::EnvFilter;
+
+use crate::args::{Command, Target};
+use crate::config::{Config, NamedServer};
+use crate::failure::Failure;
+use crate::output;
+
+/// What commands share. The store is opened by the first command that needs it, and only once.
+#[derive(Debug, Default)]
+pub(crate) struct App {
+    opened: OnceCell<Linchpin>,
+}
+
+impl App {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// The library, if a command has opened it.
+    pub(crate) fn opened(&self) -> Option<&Linchpin> {
+        self.opened.get()
+    }
+
+    /// The library, with the store that the environment names.
+    pub(crate) fn linchpin(&self, plain_http: PlainHttp) -> Result<Linchpin, Failure> {
+        if let Some(linchpin) = self.opened.get() {
+            return Ok(linchpin.clone());
+        }
+        let (linchpin, _) = Linchpin::from_env_with(HttpOptions { plain_http })
+            .map_err(|error| Failure::new(error.disposition(), error.to_string()))?;
+        Ok(self.opened.get_or_init(|| linchpin).clone())
+    }
+
+    /// The server that the command line names, by URL or by name.
+    pub(crate) fn server(&self, target: &Target) -> Result<Server, Failure> {
+        let plain_http = if target.allow_http { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly };
+        let profile = target
+            .profile
+            .as_deref()
+            .map(Profile::parse)
+            .transpose()
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        if looks_like_a_url(&target.server) {
+            let url = ServerUrl::parse(&target.server, plain_http)
+                .map_err(|error| Failure::usage(error.to_string()))?;
+            return Ok(self.linchpin(plain_http)?.server(url, profile.unwrap_or_default()));
+        }
+        let named = named(&target.server)?;
+        let plain_http = if target.allow_http { plain_http } else { named.plain_http };
+        let url =
+            ServerUrl::parse(&named.url, plain_http).map_err(|error| Failure::usage(error.to_string()))?;
+        let profile = match profile {
+            Some(profile) => profile,
+            None => {
+                Profile::parse(&named.profile).map_err(|error| Failure::configuration(error.to_string()))?
+            }
+        };
+        Ok(self.linchpin(plain_http)?.server(url, profile))
+    }
+}
+
+/// The configuration.
+pub(crate) fn config() -> Result<Config, Failure> {
+    let (_, directories) = Linchpin::from_env_with(HttpOptions::default())
+        .map_err(|error| Failure::new(error.disposition(), error.to_string()))?;
+    Config::read(directories.config_file())
+}
+
+/// A URL has a scheme; a name has neither colon nor slash nor dot.
+pub(crate) fn looks_like_a_url(text: &str) -> bool {
+    text.contains(':') || text.contains('/') || text.contains('.')
+}
+
+fn named(name: &str) -> Result<NamedServer, Failure> {
+    let config = config()?;
+    if let Some(server) = config.find(name)? {
+        return Ok(server);
+    }
+    let known: Vec<_> = config.servers()?.into_iter().map(|server| server.name).collect();
+    let known = if known.is_empty() { "no server has a name yet".to_owned() } else { known.join(", ") };
+    let name = output::shown(name);
+    Err(Failure::usage(format!(
+        "there is no server named `{name}` ({known}); give a URL, or `linchpin add {name} URL`"
+    )))
+}
+
+/// A variable of the environment that is set to something.
+#[expect(clippy::disallowed_methods, reason = "the one home of the command's environment")]
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Diagnostics go to stderr: warnings, or what `LINCHPIN_LOG` asks for. Other crates' logs stay out unless they are
+/// named, and rmcp's in any case: at debug it writes down authorization codes (P20).
+pub(crate) fn log_to_stderr(command: &Command) {
+    const OURS: [&str; 6] = [
+        "linchpin",
+        "linchpin_store",
+        "linchpin_oauth",
+        "linchpin_authority",
+        "linchpin_transport",
+        "linchpin_proxy",
+    ];
+    let ours = |level: &str| OURS.map(|name| format!("{name}={level}")).join(",");
+    let wanted = match command {
+        Command::Bridge(bridge) if bridge.silent => ours("error"),
+        Command::Bridge(bridge) if bridge.debug => ours("debug"),
+        _ => variable("LINCHPIN_LOG").unwrap_or_else(|| ours("warn")),
+    };
+    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new(ours("warn")));
+    let Ok(no_rmcp) = "rmcp=off".parse() else { return };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.add_directive(no_rmcp))
+        .with_writer(std::io::stderr)
+        .with_ansi(output::is_interactive())
+        .without_time()
+        .with_target(false)
+        .compact()
+        .init();
+}

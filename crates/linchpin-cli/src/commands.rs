@@ -1,0 +1,85 @@
+//! The subcommands, a file each.
+
+mod add;
+mod bridge;
+mod call;
+mod demo;
+mod generate;
+mod list;
+mod login;
+mod logout;
+mod remove;
+mod status;
+mod token;
+mod tools;
+
+use linchpin::Disposition;
+
+use crate::app::App;
+use crate::args::Command;
+use crate::failure::Failure;
+
+/// Runs a command: its exit code.
+pub(crate) async fn run(app: &App, command: Command) -> Result<u8, Failure> {
+    match command {
+        Command::Login(args) => login::run(app, args).await,
+        Command::Logout(args) => logout::run(app, args).await,
+        Command::Status(args) => status::run(app, args).await,
+        Command::Token(args) => token::run(app, args).await,
+        Command::Tools(args) => tools::run(app, args).await,
+        Command::Call(args) => call::run(app, args).await,
+        Command::Bridge(args) => bridge::run(app, args).await,
+        Command::Add(args) => add::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Remove(args) => remove::run(&args),
+        Command::Demo(args) => demo::run(args).await,
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
+        Command::DemoPeer(args) => demo::peer(args).await,
+    }
+}
+
+impl Command {
+    /// Whether the answer, and so a failure, is to be JSON.
+    pub(crate) fn wants_json(&self) -> bool {
+        match self {
+            Self::Login(args) => args.output.json,
+            Self::Logout(args) => args.output.json,
+            Self::Status(args) => args.output.json,
+            Self::Token(args) => args.output.json,
+            Self::Tools(args) => args.output.json,
+            Self::Call(args) => args.output.json,
+            Self::Add(args) => args.output.json,
+            Self::List(args) => args.output.json,
+            Self::Remove(args) => args.output.json,
+            Self::Demo(args) => args.output.json,
+            Self::Bridge(_) | Self::Completions(_) | Self::Man(_) | Self::DemoPeer(_) => false,
+        }
+    }
+}
+
+/// The errors of the library as failures.
+macro_rules! failures {
+    ($($error:ty),+ $(,)?) => {
+        $(impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                Self::new(error.disposition(), error.to_string())
+            }
+        })+
+    };
+}
+
+failures!(
+    linchpin::ClientError,
+    linchpin::CredentialError,
+    linchpin::SendError,
+    linchpin::SignInError,
+    linchpin::SignInFailed,
+    linchpin::StoreError,
+);
+
+impl From<linchpin::HttpSetupError> for Failure {
+    fn from(error: linchpin::HttpSetupError) -> Self {
+        Self::new(Disposition::Configuration, error.to_string())
+    }
+}

@@ -1,0 +1,205 @@
+//! `linchpin login`: signs in.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use linchpin::{
+    ClientError, McpClient, PendingSignIn, PreregisteredClient, Record, Secret, Server, SignInError,
+    SignInOptions,
+};
+use serde::Serialize;
+use tokio::io::AsyncBufReadExt as _;
+use url::Url;
+
+use super::status;
+use crate::app::{App, variable};
+use crate::args::Login;
+use crate::failure::Failure;
+use crate::{browser, output};
+
+/// How long the first authenticated request may take.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
+
+pub(super) async fn run(app: &App, args: Login) -> Result<u8, Failure> {
+    let server = app.server(&args.target)?;
+    let options = options(&args)?;
+    let how = if args.no_browser { How::Paste } else { How::Browser };
+    let record = sign_in(&server, &options, how, args.timeout).await?;
+
+    // The sign-in is saved. Whether the server takes it is worth knowing now, not at the first use.
+    let spinner = spinner("asking the server");
+    let checked = check(&server).await;
+    spinner.finish_and_clear();
+    let app = app.linchpin(linchpin::PlainHttp::LoopbackOnly)?;
+    answer(&args, &server, &record, app.store().kind().to_string());
+    match checked {
+        Ok(()) => Ok(0),
+        Err(error) => Err(Failure::new(
+            error.disposition(),
+            format!("the sign-in is saved, but the first request with it failed: {error}"),
+        )),
+    }
+}
+
+/// How the person gets to the page and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// A browser on this machine.
+    Browser,
+    /// A browser elsewhere; the address it ends at is pasted.
+    Paste,
+}
+
+/// Signs in and saves. Shows what it waits for on a terminal, and nothing elsewhere.
+pub(super) async fn sign_in(
+    server: &Server,
+    options: &SignInOptions,
+    how: How,
+    timeout: Duration,
+) -> Result<Record, Failure> {
+    let looking = spinner(&format!("asking {} how to sign in", server.url()));
+    let pending = server.begin_sign_in(options).await;
+    looking.finish_and_clear();
+    let mut pending = pending?;
+    let url = pending.authorization_url().clone();
+    let callback = match how {
+        How::Browser => {
+            show_page(&url);
+            let waiting = spinner("waiting for the browser (Ctrl-C gives up)");
+            let callback = pending.callback(timeout).await;
+            waiting.finish_and_clear();
+            callback?
+        }
+        How::Paste => paste(&mut pending, &url, timeout).await?,
+    };
+    Ok(server.finish_sign_in(pending, callback).await?)
+}
+
+fn show_page(url: &Url) {
+    let interactive = output::is_interactive();
+    match browser::open(variable("BROWSER").as_deref(), url) {
+        Ok(()) if interactive => {
+            output::note(format!(
+                "Your browser opens the sign-in page. If it does not, open it yourself:\n  {url}"
+            ));
+        }
+        Ok(()) => {}
+        Err(error) => output::note(format!("No browser could be opened ({error}). Open this page:\n  {url}")),
+    }
+}
+
+/// Takes the address that the browser ended at, which fails to load when the browser is on another machine.
+async fn paste(
+    pending: &mut PendingSignIn,
+    url: &Url,
+    timeout: Duration,
+) -> Result<linchpin::Callback, Failure> {
+    output::note(format!(
+        "Open this page in a browser:\n  {url}\n\
+         When it ends at an address that begins with http://127.0.0.1, paste that address here:"
+    ));
+    let mut lines = tokio::io::BufReader::new(tokio::io::stdin()).lines();
+    let deadline = tokio::time::Instant::now() + timeout;
+    let mut input_open = true;
+    loop {
+        tokio::select! {
+            line = lines.next_line(), if input_open => match line {
+                Ok(Some(line)) if line.trim().is_empty() => {}
+                Ok(Some(line)) => match pending.pasted(&line) {
+                    Err(error @ SignInError::NotACallback) if std::io::stdin().is_terminal() => output::note(error.to_string()),
+                    outcome => return Ok(outcome?),
+                },
+                // A browser on this machine may still come back by itself.
+                Ok(None) | Err(_) => input_open = false,
+            },
+            callback = pending.callback(deadline.saturating_duration_since(tokio::time::Instant::now())) => {
+                return Ok(callback?);
+            }
+        }
+    }
+}
+
+async fn check(server: &Server) -> Result<(), ClientError> {
+    let client = McpClient::connect(server, FIRST_REQUEST).await?;
+    client.close().await;
+    Ok(())
+}
+
+fn answer(args: &Login, server: &Server, record: &Record, store: String) {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        server: &'a str,
+        profile: &'a str,
+        issuer: &'a str,
+        store: String,
+        scopes: &'a [String],
+        expires_at_ms: Option<u64>,
+        renewable: bool,
+    }
+    if args.output.json {
+        return output::json(&Answer {
+            server: server.url().as_str(),
+            profile: server.key().profile.as_str(),
+            issuer: &record.issuer,
+            store,
+            scopes: &record.scopes,
+            expires_at_ms: record.expires_at_ms.map(|at| at.0),
+            renewable: record.is_renewable(),
+        });
+    }
+    let renews = if record.is_renewable() { "renews itself" } else { "cannot be renewed" };
+    let until = status::until(record.expires_at_ms);
+    output::line(format!(
+        "signed in to {} (store: {store}; access token until {until}, {renews})",
+        server.key()
+    ));
+}
+
+fn options(args: &Login) -> Result<SignInOptions, Failure> {
+    let secret = args
+        .client_secret_file
+        .as_ref()
+        .map(|path| {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+            Ok::<_, Failure>(Secret::new(text.trim()))
+        })
+        .transpose()?;
+    let client_metadata_url = args
+        .client_metadata_url
+        .as_deref()
+        .map(|text| {
+            Url::parse(text)
+                .ok()
+                .filter(|url| url.scheme() == "https" && url.path().len() > 1)
+                .ok_or_else(|| Failure::usage("--client-metadata-url takes an https URL with a path"))
+        })
+        .transpose()?;
+    Ok(SignInOptions {
+        scopes: args.scopes.iter().flat_map(|scopes| scopes.split_whitespace()).map(str::to_owned).collect(),
+        client: args.client_id.clone().map(|id| PreregisteredClient { id, secret }),
+        client_metadata_url,
+        callback_port: args.callback_port,
+    })
+}
+
+/// A spinner on a terminal; nothing elsewhere.
+pub(super) fn spinner(text: &str) -> ProgressBar {
+    if !output::is_interactive() {
+        return ProgressBar::hidden();
+    }
+    let spinner = ProgressBar::new_spinner().with_message(text.to_owned());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        spinner.set_style(style);
+    }
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}
+
+/// Whether a sign-in is there at all, for `bridge --login`.
+pub(super) async fn is_signed_in(server: &Server) -> Result<bool, Failure> {
+    let record = server.record().await?;
+    let now = linchpin::Clock::now(&linchpin::SystemClock);
+    Ok(record.is_some_and(|record| record.is_renewable() || record.is_live(now)))
+}

@@ -1,0 +1,64 @@
+//! `linchpin logout`: revokes, then forgets.
+
+use linchpin::{Disposition, Revocation, SignOut};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::args::Logout;
+use crate::failure::Failure;
+use crate::output;
+
+pub(super) async fn run(app: &App, args: Logout) -> Result<u8, Failure> {
+    let server = app.server(&args.target)?;
+    let outcome = server.sign_out().await?;
+    let (signed_out, revocation, told) = describe(&outcome);
+    if args.output.json {
+        #[derive(Serialize)]
+        struct Answer<'a> {
+            server: &'a str,
+            profile: &'a str,
+            signed_out: bool,
+            revocation: &'static str,
+        }
+        output::json(&Answer {
+            server: server.url().as_str(),
+            profile: server.key().profile.as_str(),
+            signed_out,
+            revocation,
+        });
+    } else {
+        output::line(format!("{}: {told}", server.key()));
+    }
+    // The sign-in is gone from this machine either way; a script may want to know that the provider still holds it.
+    match revocation {
+        "unavailable" => Ok(Disposition::Retry.exit_code()),
+        "refused" => Ok(Disposition::Answered.exit_code()),
+        _ => Ok(0),
+    }
+}
+
+/// Whether there was a sign-in, a word for scripts, and a text for people.
+fn describe(outcome: &SignOut) -> (bool, &'static str, String) {
+    match outcome {
+        SignOut::SignedOut { revocation } => match revocation {
+            Revocation::Revoked => {
+                (true, "revoked", "signed out; the provider has revoked the tokens".to_owned())
+            }
+            Revocation::NotOffered => {
+                let told =
+                    "signed out here; the provider offers no revocation, so its tokens live until they end";
+                (true, "not_offered", told.to_owned())
+            }
+            Revocation::Refused { code } => {
+                let told = format!("signed out here; the provider refused to revoke the tokens ({code})");
+                (true, "refused", told)
+            }
+            Revocation::Unavailable { problem, .. } => {
+                let told = format!("signed out here; the tokens are not revoked: the provider {problem}");
+                (true, "unavailable", told)
+            }
+            _ => (true, "unknown", "signed out".to_owned()),
+        },
+        _ => (false, "none", "was not signed in".to_owned()),
+    }
+}

@@ -1,0 +1,155 @@
+//! `linchpin status`: one row per sign-in.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use linchpin::{Clock as _, CredentialKey, Disposition, PlainHttp, Record, StoreError, SystemClock, UnixMs};
+use serde::Serialize;
+
+use crate::app::{self, App};
+use crate::args::{Status, Target};
+use crate::failure::Failure;
+use crate::output;
+
+const EVERY: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Serialize)]
+struct Row {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    server: String,
+    profile: String,
+    store: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issuer: Option<String>,
+    scopes: Vec<String>,
+    expires_at_ms: Option<u64>,
+    renewable: bool,
+    last_event: String,
+}
+
+pub(super) async fn run(app: &App, args: Status) -> Result<u8, Failure> {
+    loop {
+        let (rows, unreadable) = rows(app, args.server.as_deref()).await?;
+        if args.watch && !args.output.json {
+            let _ = std::io::Write::write_all(&mut anstream::stdout(), b"\x1b[2J\x1b[H");
+        }
+        show(&args, &rows);
+        if !args.watch {
+            let missing = args.server.is_some() && rows.is_empty();
+            return match unreadable {
+                Some(error) => Err(error.into()),
+                None if missing => Ok(Disposition::SignIn.exit_code()),
+                None => Ok(0),
+            };
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+/// The rows, and what could not be read.
+async fn rows(app: &App, only: Option<&str>) -> Result<(Vec<Row>, Option<StoreError>), Failure> {
+    let wanted = only
+        .map(|server| {
+            let target = Target { server: server.to_owned(), profile: None, allow_http: true };
+            app.server(&target).map(|server| server.url().clone())
+        })
+        .transpose()?;
+    let linchpin = app.linchpin(PlainHttp::LoopbackOnly)?;
+    let named = app::config()?.servers()?;
+    let store = linchpin.store().kind().to_string();
+    let mut unreadable = None;
+    let mut rows = Vec::new();
+    for (key, record) in linchpin.sign_ins().await? {
+        if wanted.as_ref().is_some_and(|wanted| *wanted != key.server) {
+            continue;
+        }
+        let name = named
+            .iter()
+            .find(|named| named.url == key.server.as_str() && named.profile == key.profile.as_str())
+            .map(|named| named.name.clone());
+        match record {
+            Ok(record) => rows.push(row(name, &key, &record, store.clone())),
+            Err(error) => unreadable = Some(error),
+        }
+    }
+    Ok((rows, unreadable))
+}
+
+fn row(name: Option<String>, key: &CredentialKey, record: &Record, store: String) -> Row {
+    let now = SystemClock.now();
+    let state = match (record.is_live(now), record.is_renewable()) {
+        (true, _) => "valid",
+        (false, true) => "renews at next use",
+        (false, false) => "sign-in required",
+    };
+    let last_event = match (&record.dead, &record.exchange) {
+        (Some(dead), _) if !record.is_renewable() => {
+            format!("{}: ended by the provider ({})", ago(dead.at_ms), dead.reason)
+        }
+        (_, Some(mark)) => format!("{}: a refresh without a known outcome", ago(mark.at_ms)),
+        _ => format!("{}: token obtained", ago(record.obtained_at_ms)),
+    };
+    Row {
+        name,
+        server: key.server.to_string(),
+        profile: key.profile.to_string(),
+        store,
+        state,
+        issuer: Some(record.issuer.clone()),
+        scopes: record.scopes.clone(),
+        expires_at_ms: record.expires_at_ms.map(|at| at.0),
+        renewable: record.is_renewable(),
+        last_event,
+    }
+}
+
+fn show(args: &Status, rows: &[Row]) {
+    if args.output.json {
+        return output::json(&rows);
+    }
+    if rows.is_empty() {
+        return output::line(match &args.server {
+            Some(server) => format!("{}: not signed in", output::shown(server)),
+            None => "no sign-ins; `linchpin login URL` makes one".to_owned(),
+        });
+    }
+    let cells = rows.iter().map(|row| {
+        let server = match &row.name {
+            Some(name) => format!("{name} ({})", row.server),
+            None => row.server.clone(),
+        };
+        let until = until(row.expires_at_ms.map(UnixMs));
+        let renewable = if row.renewable { "yes" } else { "no" };
+        vec![
+            server,
+            row.profile.clone(),
+            row.store.clone(),
+            row.scopes.join(" "),
+            row.state.to_owned(),
+            until,
+            renewable.to_owned(),
+            row.last_event.clone(),
+        ]
+    });
+    let header = ["SERVER", "PROFILE", "STORE", "SCOPES", "STATE", "VALID UNTIL", "RENEWABLE", "LAST EVENT"];
+    output::table(&header, cells.collect());
+}
+
+/// A moment for people, in UTC.
+pub(super) fn until(at: Option<UnixMs>) -> String {
+    let Some(UnixMs(at)) = at else { return "the server refuses it".to_owned() };
+    let timestamp = i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
+    timestamp.map_or_else(|| "the far future".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
+}
+
+fn ago(at: UnixMs) -> String {
+    let seconds = SystemClock.now().since(at).as_secs();
+    match seconds {
+        0..=119 => format!("{seconds} s ago"),
+        120..=7199 => format!("{} min ago", seconds / 60),
+        7200..=172_799 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
