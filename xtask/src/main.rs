@@ -1,2 +1,44 @@
-//! What developers run: test, interop, bench.
-fn main() {}
+//! What developers run: `cargo xtask test`, `interop`, `bench`.
+
+mod bench;
+mod interop;
+mod run;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What developers of Linchpin run
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Everything that has to pass: format, clippy, docs, tests, interop
+    Test(test::Options),
+    /// Against parts that nobody here wrote: the official SDKs and oidc-provider
+    Interop(interop::Options),
+    /// Measure the bridge beside a forwarder without logic and the peers that are installed
+    Bench(bench::Options),
+}
+
+#[expect(clippy::print_stderr, reason = "a program for developers")]
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Test(options) => test::run(&options),
+        Task::Interop(options) => interop::run(&options),
+        Task::Bench(options) => bench::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

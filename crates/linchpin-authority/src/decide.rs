@@ -11,10 +11,7 @@ use crate::freshness::{Freshness, Life};
 const NO_EXCHANGE_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 /// A provider is left alone this long at most, however far a clock jumped or whatever it asked for.
 pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// After two presentations whose outcome nobody knows, the next one waits this long: the sign-in is most likely lost,
-/// and one that is not must neither be given up nor asked for in a loop.
-pub(crate) const RETRY_AFTER_UNKNOWN: Duration = Duration::from_secs(30);
-/// How often a token may be presented at once with an unknown outcome: the exchange and its one repeat (P10).
+/// How often a token may be presented with an unknown outcome: the exchange and its one repeat (P10).
 pub(crate) const PRESENTATIONS: u32 = 2;
 
 /// Why a transaction is asked for.
@@ -91,17 +88,15 @@ pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Dec
     if let Some(dead) = record.dead.as_ref().filter(|dead| dead.fingerprint == refresh) {
         return instead(Decision::SignInRequired(SignInReason::Refused { code: dead.reason.clone() }));
     }
+    let marked = record.exchange.as_ref().filter(|mark| mark.fingerprint == refresh);
+    let presented = marked.map_or(0, |mark| mark.presentations);
+    if presented >= PRESENTATIONS {
+        return instead(Decision::SignInRequired(SignInReason::OutcomeUnknown));
+    }
     if let Some(at) = record.retry_at_ms.filter(|at| now < *at && at.since(now) <= LONGEST_RETRY) {
         return instead(Decision::RetryAt(at));
     }
-    let marked = record.exchange.as_ref().filter(|mark| mark.fingerprint == refresh);
-    if let Some(mark) = marked.filter(|mark| mark.presentations >= PRESENTATIONS) {
-        let at = mark.at_ms.after(RETRY_AFTER_UNKNOWN);
-        if mark.at_ms <= now && now < at {
-            return instead(Decision::RetryAt(at));
-        }
-    }
-    Decision::Exchange { presentations: marked.map_or(0, |mark| mark.presentations).saturating_add(1) }
+    Decision::Exchange { presentations: presented + 1 }
 }
 
 #[cfg(test)]

@@ -74,6 +74,8 @@ pub enum SignInReason {
     },
     /// The server refuses an access token that was just obtained.
     RefusedAfterExchange,
+    /// The refresh token was presented twice and no answer came: it may be spent, and is not presented again (P10).
+    OutcomeUnknown,
 }
 
 impl std::fmt::Display for SignInReason {
@@ -83,6 +85,9 @@ impl std::fmt::Display for SignInReason {
             Self::NotRenewable => f.write_str("the access token has ended and cannot be renewed"),
             Self::Refused { code } => write!(f, "the provider ended the sign-in ({code})"),
             Self::RefusedAfterExchange => f.write_str("the server refuses a token that was just renewed"),
+            Self::OutcomeUnknown => {
+                f.write_str("the provider was asked twice for a new token and its answer was lost")
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use linchpin_oauth::{Exchange, TokenAnswer};
 use linchpin_store::{DeadToken, ExchangeMark, Record, UnixMs};
 
-use crate::decide::{LONGEST_RETRY, PRESENTATIONS, RETRY_AFTER_UNKNOWN};
+use crate::decide::{LONGEST_RETRY, PRESENTATIONS};
 
 /// How often a request that had no effect is made within one transaction.
 const TRIES: u32 = 3;
@@ -52,8 +52,8 @@ pub(crate) enum Next {
         problem: String,
         /// How long to leave the provider alone.
         retry_after: Duration,
-        /// Whether the outcome is unknown, so that the mark stays.
-        unknown: bool,
+        /// Presentations whose outcome stays unknown; the mark stays over them.
+        unknown: u32,
     },
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn next(outcome: Exchange, progress: Progress) -> Next {
         Exchange::Unavailable { problem, retry_after } => again(problem, retry_after, progress),
         Exchange::Unknown { .. } if progress.presentations < PRESENTATIONS => Next::Repeat,
         Exchange::Unknown { problem } => {
-            Next::GiveUp { problem, retry_after: RETRY_AFTER_UNKNOWN, unknown: true }
+            Next::GiveUp { problem, retry_after: RETRY_AFTER_FAILURE, unknown: progress.presentations }
         }
     }
 }
@@ -80,7 +80,8 @@ fn again(problem: String, retry_after: Option<Duration>, progress: Progress) -> 
         return Next::Again(pause);
     }
     let retry_after = retry_after.unwrap_or(RETRY_AFTER_FAILURE).min(LONGEST_RETRY);
-    Next::GiveUp { problem, retry_after, unknown: progress.presentations >= PRESENTATIONS }
+    // The last presentation surely had no effect; one before it may have had.
+    Next::GiveUp { problem, retry_after, unknown: progress.presentations.saturating_sub(1) }
 }
 
 /// `record` with the mark of an exchange that is about to begin (P8).
@@ -122,11 +123,10 @@ pub(crate) fn buried(mut record: Record, code: &str, now: UnixMs) -> Record {
     record
 }
 
-/// `record` after a transaction that gave up: the tokens stay, and a mark stays only over an unknown outcome.
-pub(crate) fn given_up(mut record: Record, unknown: bool, retry_at: Option<UnixMs>) -> Record {
-    if !unknown {
-        record.exchange = None;
-    }
+/// `record` after a transaction that gave up: the tokens stay, and a mark stays over `unknown` presentations.
+pub(crate) fn given_up(mut record: Record, unknown: u32, retry_at: Option<UnixMs>) -> Record {
+    record.exchange =
+        record.exchange.filter(|_| unknown > 0).map(|mark| ExchangeMark { presentations: unknown, ..mark });
     record.retry_at_ms = retry_at;
     record.generation += 1;
     record

@@ -91,7 +91,8 @@ impl Transaction<'_> {
                 Next::Save(answer) => return self.finish(record, answer, begun).await,
                 Next::Bury { code } => return self.bury(record, code).await,
                 Next::ClientRefused { code } => {
-                    self.save_or_warn(&given_up(record, false, None)).await;
+                    let unknown = progress.presentations.saturating_sub(1);
+                    self.save_or_warn(&given_up(record, unknown, None)).await;
                     return Err(CredentialError::ClientRefused {
                         key: Box::new(self.shared.key.clone()),
                         code,
@@ -107,9 +108,9 @@ impl Transaction<'_> {
                 }
                 Next::GiveUp { problem, retry_after, unknown } => {
                     let retry_at = self.shared.clock.now().after(retry_after);
-                    self.save_or_warn(&given_up(record, unknown, Some(retry_at))).await;
-                    let key = Box::new(self.shared.key.clone());
-                    return Err(CredentialError::Temporary { key, problem, retry_after: Some(retry_after) });
+                    let record = given_up(record, unknown, Some(retry_at));
+                    self.save_or_warn(&record).await;
+                    return self.gave_up(record, problem, retry_after);
                 }
             }
         }
@@ -145,6 +146,22 @@ impl Transaction<'_> {
         Ok(self.shared.publish(&record))
     }
 
+    /// Nothing was obtained. When the token must not be presented again, that is said now and not at the next try.
+    fn gave_up(
+        &self,
+        record: Record,
+        problem: String,
+        retry_after: Duration,
+    ) -> Result<AccessToken, CredentialError> {
+        match decide(Some(&record), self.cause, self.shared.clock.now()) {
+            Decision::Exchange { .. } | Decision::RetryAt(_) => {
+                let key = Box::new(self.shared.key.clone());
+                Err(CredentialError::Temporary { key, problem, retry_after: Some(retry_after) })
+            }
+            settled => self.shared.settle(Some(record), settled),
+        }
+    }
+
     /// A refusal is a fact about one token: it is noted only if the record still holds that token (P11).
     async fn bury(&self, presented: Record, code: String) -> Result<AccessToken, CredentialError> {
         let now = self.shared.clock.now();
@@ -154,13 +171,11 @@ impl Transaction<'_> {
                 let record = buried(current, &code, now);
                 self.save_or_warn(&record).await;
                 // An access token that has not ended stays in use, unless it is what the server refused.
-                match decide(Some(&record), self.cause, now) {
-                    Decision::Adopt => Ok(self.shared.publish(&record)),
-                    _ => {
-                        self.shared.withdraw();
-                        Err(self.shared.sign_in_required(SignInReason::Refused { code }))
-                    }
+                if decide(Some(&record), self.cause, now) == Decision::Adopt {
+                    return Ok(self.shared.publish(&record));
                 }
+                self.shared.withdraw();
+                Err(self.shared.sign_in_required(SignInReason::Refused { code }))
             }
             // Somebody changed the record past the lock; what they saved decides, and costs no request here.
             current => match decide(current.as_ref(), self.cause, now) {

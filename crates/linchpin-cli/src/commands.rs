@@ -33,7 +33,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<u8, Failure> {
         Command::List(args) => list::run(&args),
         Command::Remove(args) => remove::run(&args),
         Command::Demo(args) => demo::run(args).await,
-        Command::Completions(args) => generate::completions(&args),
+        Command::Completions(args) => Ok(generate::completions(&args)),
         Command::Man(args) => generate::man(&args),
         Command::DemoPeer(args) => demo::peer(args).await,
     }

@@ -148,7 +148,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.toml");
         fs::create_dir_all(directory.path()).expect("made");
-        std::io::Write::write_all(&mut fs::File::create(&path).expect("created"), text.as_bytes())
+        io::Write::write_all(&mut fs::File::create(&path).expect("created"), text.as_bytes())
             .expect("written");
         (directory, Config::read(path).expect("read"))
     }
@@ -175,8 +175,7 @@ mod tests {
     fn what_is_wrong_is_named_and_nothing_changes() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("config.toml");
-        std::io::Write::write_all(&mut fs::File::create(&path).expect("created"), b"x = [\n")
-            .expect("written");
+        io::Write::write_all(&mut fs::File::create(&path).expect("created"), b"x = [\n").expect("written");
         let failure = Config::read(path).expect_err("not TOML");
         assert!(failure.to_string().contains("not valid TOML"), "{failure}");
 

@@ -153,10 +153,13 @@ impl SignInError {
     /// What can be done about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::NotNeeded(_) | Self::NotAnMcpServer { .. } | Self::NotACallback => Disposition::Usage,
+            Self::NotNeeded(_)
+            | Self::NotAnMcpServer { .. }
+            | Self::NotACallback
+            | Self::NoRegistration { .. }
+            | Self::CallbackPort { .. } => Disposition::Usage,
             Self::Unreachable { .. } => Disposition::Retry,
             Self::Metadata { .. } | Self::RegistrationRefused { .. } => Disposition::Answered,
-            Self::NoRegistration { .. } | Self::CallbackPort { .. } => Disposition::Usage,
             Self::TimedOut(_) => Disposition::TimedOut,
             Self::WrongState | Self::WrongIssuer { .. } | Self::Denied { .. } => Disposition::SignIn,
             Self::Exchange { disposition, .. } => *disposition,

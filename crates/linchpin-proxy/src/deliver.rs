@@ -57,13 +57,13 @@ impl Shared {
         match self.exchange(message).await {
             Ok(()) => Ok(()),
             Err(Stopped::Closed) => Err(Closed),
-            Err(Stopped::Failed(failure)) => match message.id() {
-                Some(id) => self.output.line(failure::answer(id, &failure)).await,
-                None => {
-                    tracing::warn!("a message of the client could not be delivered: {failure}");
-                    Ok(())
+            Err(Stopped::Failed(failure)) => {
+                if let Some(id) = message.id() {
+                    return self.output.line(failure::answer(id, &failure)).await;
                 }
-            },
+                tracing::warn!("a message of the client could not be delivered: {failure}");
+                Ok(())
+            }
         }
     }
 
@@ -171,12 +171,12 @@ impl Shared {
         if answer.is_of_type("text/event-stream") {
             let mut stream = EventStream::new(answer);
             while let Ok(Some(data)) = stream.next_data().await {
-                self.output.line(one_line(data)).await?;
+                self.output.line(one_line(&data)).await?;
             }
         } else if answer.is_of_type("application/json") {
             let body = answer.body(MAX_JSON).await.map_err(|error| Failure::Answer(error.to_string()))?;
             if !body.trim_ascii().is_empty() {
-                self.output.line(one_line(body)).await?;
+                self.output.line(one_line(&body)).await?;
             }
         }
         Ok(())
@@ -200,19 +200,11 @@ impl Shared {
             return Err(Failure::Answer(problem).into());
         }
         let body = answer.body(MAX_JSON).await.map_err(|error| Failure::Answer(error.to_string()))?;
-        if let Incoming::Answer(result) = self.read_if_needed(message, id, &body) {
+        if let Incoming::Answer(result) = read_if_needed(message, id, &body) {
             self.note(message, result, session);
         }
-        self.output.line(one_line(body)).await?;
+        self.output.line(one_line(&body)).await?;
         Ok(())
-    }
-
-    /// Few answers have to be understood; parsing the others would cost every call.
-    fn read_if_needed<'a>(&self, message: &Message, id: &str, body: &'a [u8]) -> Incoming<'a> {
-        match message.method() {
-            Some("initialize" | "tools/list") => incoming(body, id),
-            _ => Incoming::Other,
-        }
     }
 
     /// Takes from an answer what later requests need.
@@ -247,7 +239,7 @@ impl Shared {
                         }
                         Incoming::Other => false,
                     };
-                    self.output.line(one_line(data)).await?;
+                    self.output.line(one_line(&data)).await?;
                     if answered {
                         // Read to the end, so that the connection can carry the next request.
                         let _ = tokio::time::timeout(LINGER, async {
@@ -313,11 +305,19 @@ impl Shared {
         }
         let Ok(body) = answer.body(MAX_ERROR).await else { return Err(failure.into()) };
         match error_of(&body, id) {
-            Some((_, true)) => self.output.line(one_line(body)).await?,
-            Some((error, false)) => self.output.line(one_line(failure::passed_on(id, error))).await?,
+            Some((_, true)) => self.output.line(one_line(&body)).await?,
+            Some((error, false)) => self.output.line(one_line(&failure::passed_on(id, error))).await?,
             None => return Err(failure.into()),
         }
         Ok(())
+    }
+}
+
+/// Few answers have to be understood; parsing the others would cost every call.
+fn read_if_needed<'a>(message: &Message, id: &str, body: &'a [u8]) -> Incoming<'a> {
+    match message.method() {
+        Some("initialize" | "tools/list") => incoming(body, id),
+        _ => Incoming::Other,
     }
 }
 

@@ -70,11 +70,11 @@ impl Decoder for Lines {
 
 /// A JSON text as one line. Line ends cannot stand inside a JSON string, so between tokens they become blanks; no
 /// other byte changes.
-pub(crate) fn one_line(json: Bytes) -> Bytes {
+pub(crate) fn one_line(json: &Bytes) -> Bytes {
     let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let end = json.iter().rposition(|byte| !byte.is_ascii_whitespace()).map_or(0, |at| at + 1);
     let json = json.slice(..end);
-    if !json.iter().any(|byte| is_end(byte)) {
+    if !json.iter().any(is_end) {
         return json;
     }
     json.iter().map(|byte| if is_end(byte) { b' ' } else { *byte }).collect()
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn an_answer_over_several_lines_becomes_one() {
         let pretty = Bytes::from_static(b"{\r\n  \"a\": \"x\\ny\"\n}\n");
-        assert_eq!(&one_line(pretty)[..], b"{    \"a\": \"x\\ny\" }");
-        assert_eq!(&one_line(Bytes::from_static(b"{\"a\":1.0}"))[..], b"{\"a\":1.0}");
+        assert_eq!(&one_line(&pretty)[..], b"{    \"a\": \"x\\ny\" }");
+        assert_eq!(&one_line(&Bytes::from_static(b"{\"a\":1.0}"))[..], b"{\"a\":1.0}");
     }
 }

@@ -24,9 +24,9 @@ enum Next {
     /// Again after a pause.
     Again,
     /// Not before the session was opened anew.
-    NextSession,
+    OnReopening,
     /// Not before a request went through: the sign-in has ended.
-    Healthy,
+    OnSuccess,
 }
 
 impl Shared {
@@ -35,14 +35,14 @@ impl Shared {
         let mut generation = self.session.generation();
         loop {
             let current = *generation.borrow_and_update();
-            let next = if current == 0 { Next::NextSession } else { self.listen_once(current).await };
+            let next = if current == 0 { Next::OnReopening } else { self.listen_once(current).await };
             match next {
-                Next::NextSession => {
+                Next::OnReopening => {
                     if generation.changed().await.is_err() {
                         return;
                     }
                 }
-                Next::Healthy => self.healthy.notified().await,
+                Next::OnSuccess => self.healthy.notified().await,
                 Next::Again => {}
             }
         }
@@ -68,11 +68,11 @@ impl Shared {
                     };
                     match self.forward(&mut opened).await {
                         Ok(messages) => failures = if messages > 0 { 0 } else { failures + 1 },
-                        Err(Closed) => return Next::NextSession,
+                        Err(Closed) => return Next::OnReopening,
                     }
                     stream = Some(opened);
                 }
-                Ok(answer) if answer.status() == StatusCode::NOT_FOUND => return Next::NextSession,
+                Ok(answer) if answer.status() == StatusCode::NOT_FOUND => return Next::OnReopening,
                 // Busy servers get another chance; any other answer says that there is no such stream.
                 Ok(answer)
                     if answer.status().is_server_error()
@@ -80,10 +80,10 @@ impl Shared {
                 {
                     failures += 1;
                 }
-                Ok(_) => return Next::NextSession,
+                Ok(_) => return Next::OnReopening,
                 Err(error) => match error.disposition() {
-                    Disposition::SignIn => return Next::Healthy,
-                    _ if matches!(error, SendError::Redirected { .. }) => return Next::NextSession,
+                    Disposition::SignIn => return Next::OnSuccess,
+                    _ if matches!(error, SendError::Redirected { .. }) => return Next::OnReopening,
                     _ => failures += 1,
                 },
             }
@@ -100,7 +100,7 @@ impl Shared {
             match stream.next_data().await {
                 Ok(Some(data)) => {
                     messages += 1;
-                    self.output.line(one_line(data)).await?;
+                    self.output.line(one_line(&data)).await?;
                 }
                 Ok(None) | Err(Broken::Connection) => return Ok(messages),
                 Err(Broken::TooLarge(problem)) => {

@@ -18,7 +18,7 @@ pub(crate) struct Output(mpsc::Sender<Bytes>);
 pub(crate) struct Closed;
 
 impl Output {
-    /// An output and the queue that [`write`] empties.
+    /// An output and the queue that [`write()`] empties.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Bytes>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         (Self(sender), receiver)

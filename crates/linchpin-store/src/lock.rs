@@ -155,14 +155,15 @@ impl<'a> Wait<'a> {
         };
         if waited >= NOTICE_AFTER && !self.told {
             self.told = true;
-            match holder(self.path) {
-                Some(holder) => tracing::warn!(
+            if let Some(holder) = holder(self.path) {
+                tracing::warn!(
                     "waiting for process {} ({}) to finish; at most {} s more",
                     holder.pid,
                     holder.purpose,
                     left.as_secs()
-                ),
-                None => tracing::warn!("waiting for another process to release {}", self.path.display()),
+                );
+            } else {
+                tracing::warn!("waiting for another process to release {}", self.path.display());
             }
         }
         // Jitter keeps waiters from trying in step.

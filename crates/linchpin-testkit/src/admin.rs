@@ -1,7 +1,5 @@
 //! The controls over HTTP, JSON in and out, for programs in other languages.
 
-use std::sync::Arc;
-
 use http::{Method, StatusCode};
 use serde_json::json;
 
@@ -12,7 +10,7 @@ use crate::provider;
 use crate::respond::{Answer, answer, empty, json as json_answer};
 use crate::serve::Asked;
 
-pub(crate) async fn handle(shared: Arc<Shared>, asked: Asked) -> Answer {
+pub(crate) fn handle(shared: &Shared, asked: Asked) -> Answer {
     let request = asked.request;
     let done = || empty(StatusCode::NO_CONTENT);
     let bad = |problem: String| answer(StatusCode::BAD_REQUEST, "text/plain", problem);
@@ -70,7 +68,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, asked: Asked) -> Answer {
             shared.sessions().push(&String::from_utf8_lossy(request.body()));
             done()
         }
-        (&Method::POST, "/sign-in") => match provider::sign_in(&shared) {
+        (&Method::POST, "/sign-in") => match provider::sign_in(shared) {
             Ok(signed_in) => {
                 json_answer(StatusCode::OK, &serde_json::to_value(signed_in).unwrap_or_default())
             }

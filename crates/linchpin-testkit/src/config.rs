@@ -16,6 +16,7 @@ pub struct Options {
 /// The behaviour of provider and server. Durations are milliseconds in JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own, named in JSON")]
 pub struct Config {
     /// How long an access token lives.
     pub access_lifetime_ms: u64,

@@ -76,7 +76,7 @@ pub(crate) struct Refreshed {
 pub(crate) struct Grants {
     pub(crate) clients: HashMap<String, RegisteredClient>,
     codes: HashMap<String, Code>,
-    grants: Vec<Grant>,
+    consents: Vec<Grant>,
     refresh: HashMap<String, Refresh>,
     access: HashMap<String, Access>,
     planted: Vec<String>,
@@ -130,21 +130,21 @@ impl Grants {
         if code.resource != asked.resource {
             return Err("invalid_target");
         }
-        self.grants.push(Grant {
+        self.consents.push(Grant {
             client_id: code.client_id,
             resource: code.resource,
             scope: code.scope,
             revoked: false,
             exchanges_now: 0,
         });
-        Ok(self.issue(self.grants.len() - 1, lifetime))
+        Ok(self.issue(self.consents.len() - 1, lifetime))
     }
 
     fn issue(&mut self, grant: usize, lifetime: Duration) -> Pair {
         let (access, refresh) = (self.plant("at"), self.plant("rt"));
         self.access.insert(access.clone(), Access { grant, ends: Instant::now() + lifetime, refused: false });
         self.refresh.insert(refresh.clone(), Refresh { grant, spent: None });
-        Pair { access, refresh: Some(refresh), scope: self.grants[grant].scope.clone() }
+        Pair { access, refresh: Some(refresh), scope: self.consents[grant].scope.clone() }
     }
 
     /// A refresh, rotating at receipt. A spent token gets its successor again within the grace, and revokes the
@@ -161,7 +161,7 @@ impl Grants {
             return Err("invalid_grant");
         };
         let (index, spent) = (presented.grant, presented.spent.clone());
-        let grant = &mut self.grants[index];
+        let grant = &mut self.consents[index];
         if grant.revoked || grant.client_id != asked.client_id {
             counts.presented_dead += 1;
             return Err("invalid_grant");
@@ -201,11 +201,11 @@ impl Grants {
 
     /// The answer to an exchange of this grant was given up to the wire.
     pub(crate) fn exchange_ended(&mut self, grant: usize) {
-        self.grants[grant].exchanges_now -= 1;
+        self.consents[grant].exchanges_now -= 1;
     }
 
     fn revoke_grant(&mut self, grant: usize) {
-        self.grants[grant].revoked = true;
+        self.consents[grant].revoked = true;
     }
 
     /// RFC 7009: ends the grant of a refresh token, or one access token. Unknown tokens are no error.
@@ -218,7 +218,7 @@ impl Grants {
     }
 
     pub(crate) fn revoke_all(&mut self) {
-        self.grants.iter_mut().for_each(|grant| grant.revoked = true);
+        self.consents.iter_mut().for_each(|grant| grant.revoked = true);
     }
 
     /// From now on the server refuses the access tokens issued until now; refreshing works.
@@ -229,13 +229,13 @@ impl Grants {
     /// Whether the server takes this token, and its scopes.
     pub(crate) fn admits(&self, token: &str) -> Option<&str> {
         let access = self.access.get(token)?;
-        let grant = &self.grants[access.grant];
+        let grant = &self.consents[access.grant];
         (!access.refused && !grant.revoked && Instant::now() < access.ends).then_some(grant.scope.as_str())
     }
 
     /// Grants that are not revoked.
     pub(crate) fn living(&self) -> usize {
-        self.grants.iter().filter(|grant| !grant.revoked).count()
+        self.consents.iter().filter(|grant| !grant.revoked).count()
     }
 }
 

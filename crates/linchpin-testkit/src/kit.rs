@@ -80,7 +80,7 @@ impl Kit {
         let state = Arc::clone(&shared);
         servers.spawn(serve(server, move |asked| mcp::handle(Arc::clone(&state), asked)));
         let state = Arc::clone(&shared);
-        servers.spawn(serve(admin, move |asked| admin::handle(Arc::clone(&state), asked)));
+        servers.spawn(serve(admin, move |asked| std::future::ready(admin::handle(&state, asked))));
         Ok(Self { shared, _servers: servers })
     }
 
@@ -190,12 +190,7 @@ impl Kit {
     }
 
     /// A complete sign-in as a client of its own.
-    pub async fn sign_in(&self) -> io::Result<SignedIn> {
-        provider::sign_in(&self.shared)
-    }
-
-    /// The same without waiting for anything.
-    pub fn sign_in_now(&self) -> io::Result<SignedIn> {
+    pub fn sign_in(&self) -> io::Result<SignedIn> {
         provider::sign_in(&self.shared)
     }
 }

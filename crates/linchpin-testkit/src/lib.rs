@@ -13,7 +13,7 @@
 //!
 //! let kit = Kit::start(Options::default()).await.unwrap();
 //! kit.fault(Fault::lose(Endpoint::Token).times(1));
-//! let signed_in = kit.sign_in().await.unwrap();
+//! let signed_in = kit.sign_in().unwrap();
 //! assert!(signed_in.access_token.starts_with("planted-"));
 //! assert_eq!(kit.counts().exchanges, 0);
 //! # });

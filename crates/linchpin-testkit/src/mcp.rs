@@ -107,6 +107,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Lets a request in, or answers it 401.
+#[expect(clippy::result_large_err, reason = "a refusal is an answer, made once per request")]
 fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), Answer> {
     let (auth, challenge) = {
         let config = shared.config();

@@ -215,7 +215,8 @@ fn consent_page(asked: &HashMap<String, String>) -> Answer {
         .map(|(name, value)| {
             format!("<input type=\"hidden\" name=\"{}\" value=\"{}\">", escape(name), escape(value))
         })
-        .collect();
+        .collect::<Vec<_>>()
+        .concat();
     let page = format!(
         "<!doctype html><title>Consent</title><form method=\"post\" action=\"/approve\">{fields}\
          <button id=\"approve\">Approve</button></form>"

@@ -95,9 +95,10 @@ impl WireControl {
         let sabotage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let left = |after: usize| after.saturating_sub(sabotage.written);
         match sabotage.action {
-            Action::Cut { after, .. } if left(after) > 0 => Plan::Pass(left(after)),
+            Action::Cut { after, .. } | Action::Stall { after, .. } if left(after) > 0 => {
+                Plan::Pass(left(after))
+            }
             Action::Cut { reset, .. } => Plan::End { reset },
-            Action::Stall { after, .. } if left(after) > 0 => Plan::Pass(left(after)),
             Action::Stall { every_ms, .. } => Plan::Drip(every_ms.map(Duration::from_millis)),
             Action::None | Action::Replace { .. } => Plan::Pass(usize::MAX),
         }

@@ -83,7 +83,7 @@ pub enum SendError {
     #[error("{server} refuses the sign-in even with a renewed token; run `{command}`")]
     AuthenticationRequired {
         /// The server.
-        server: ServerUrl,
+        server: Box<ServerUrl>,
         /// The command that signs in anew.
         command: String,
         /// The challenge, all header lines joined by commas; empty when there was none.
@@ -93,7 +93,7 @@ pub enum SendError {
     #[error("{server} asks for more rights{}; run `{command}`", wanted(scope.as_deref()))]
     InsufficientScope {
         /// The server.
-        server: ServerUrl,
+        server: Box<ServerUrl>,
         /// The scopes asked for, when the server said which.
         scope: Option<String>,
         /// The command that signs in with them.
@@ -105,7 +105,7 @@ pub enum SendError {
     #[error("{server} {problem}")]
     Unreachable {
         /// The server.
-        server: ServerUrl,
+        server: Box<ServerUrl>,
         /// What happened.
         problem: String,
         /// Whether the request may have arrived.
@@ -118,7 +118,7 @@ pub enum SendError {
     )]
     Redirected {
         /// The server.
-        server: ServerUrl,
+        server: Box<ServerUrl>,
         /// The origin it names.
         origin: String,
     },
@@ -203,7 +203,7 @@ impl Endpoint {
     ) -> SendError {
         credential.refused_again(token);
         SendError::AuthenticationRequired {
-            server: self.0.server.clone(),
+            server: Box::new(self.0.server.clone()),
             command: linchpin_authority::login_command(credential.key()),
             challenge: answer.challenge(),
         }
@@ -236,7 +236,12 @@ impl Endpoint {
             command = format!("{command} --scope '{scope}'");
         }
         let challenge = answer.challenge();
-        Err(SendError::InsufficientScope { server: self.0.server.clone(), scope, command, challenge })
+        Err(SendError::InsufficientScope {
+            server: Box::new(self.0.server.clone()),
+            scope,
+            command,
+            challenge,
+        })
     }
 
     /// One request over the wire, redirects within the origin included.
@@ -246,7 +251,7 @@ impl Endpoint {
             let response = self.request(&url, outgoing, token).send().await.map_err(|error| {
                 let sent = if error.is_connect() || error.is_builder() { Sent::No } else { Sent::Perhaps };
                 let problem = problem(&error, sent);
-                SendError::Unreachable { server: self.0.server.clone(), problem, sent }
+                SendError::Unreachable { server: Box::new(self.0.server.clone()), problem, sent }
             })?;
             match self.redirect(&url, &response)? {
                 Some(next) => url = next,
@@ -254,7 +259,7 @@ impl Endpoint {
             }
         }
         Err(SendError::Unreachable {
-            server: self.0.server.clone(),
+            server: Box::new(self.0.server.clone()),
             problem: format!("redirects more than {MAX_REDIRECTS} times"),
             sent: Sent::No,
         })
@@ -291,7 +296,7 @@ impl Endpoint {
             return Ok(Some(next));
         }
         let origin = next.origin().ascii_serialization();
-        Err(SendError::Redirected { server: self.0.server.clone(), origin })
+        Err(SendError::Redirected { server: Box::new(self.0.server.clone()), origin })
     }
 }
 

@@ -224,16 +224,29 @@ async fn p10_a_lost_answer_is_repeated_once_and_a_refusal_is_final() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p10_an_answer_lost_twice_is_not_asked_for_in_a_loop() {
+async fn p10_an_answer_lost_twice_is_never_asked_for_again() {
     let lost = || Exchange::Unknown { problem: "closed the connection".into() };
     let world = world(1_100, Duration::ZERO, vec![lost(), lost()]).await;
     for credential in [world.credential.clone(), world.another_process(), world.another_process()] {
-        let outcome = credential.access_token(Wait::Transaction).await;
-        assert!(matches!(outcome, Err(CredentialError::Temporary { .. })), "{outcome:?}");
+        match credential.access_token(Wait::Transaction).await {
+            Err(CredentialError::SignInRequired { reason: SignInReason::OutcomeUnknown, .. }) => {}
+            other => panic!("{other:?}"),
+        }
     }
+    world.set_time(90_000);
+    assert!(world.another_process().access_token(Wait::Transaction).await.is_err());
     assert_eq!(world.presented(), ["R1", "R1"]);
-    // The sign-in is not given up: half a minute later it is tried once more.
-    world.set_time(1_131);
+    assert_eq!(world.saved().await.refresh_token, Some(Secret::new("R1")), "nothing is deleted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p10_a_repeat_that_was_not_sent_stays_allowed() {
+    let lost = Exchange::Unknown { problem: "closed the connection".into() };
+    let away = || Exchange::NotSent { problem: "refused the connection".into() };
+    let world = world(1_100, Duration::ZERO, vec![lost, away(), away(), away()]).await;
+    let outcome = world.credential.access_token(Wait::Transaction).await;
+    assert!(matches!(outcome, Err(CredentialError::Temporary { .. })), "{outcome:?}");
+    world.set_time(1_103);
     assert_eq!(token(&world.another_process().access_token(Wait::Transaction).await), "A2");
 }
 

@@ -52,17 +52,17 @@ fn in_its_last_moments(record: &mut Record) {
     record.expires_at_ms = Some(NOW.after(Duration::from_secs(3)));
 }
 
-fn dead(token: &str) -> Option<DeadToken> {
-    Some(DeadToken { fingerprint: fp(token), reason: "invalid_grant".into(), at_ms: NOW })
+fn dead(token: &str) -> DeadToken {
+    DeadToken { fingerprint: fp(token), reason: "invalid_grant".into(), at_ms: NOW }
 }
 
-fn mark(token: &str, presentations: u32, ago: u64) -> Option<ExchangeMark> {
+fn mark(token: &str, presentations: u32, ago: u64) -> ExchangeMark {
     let at_ms = NOW.before(Duration::from_secs(ago));
-    Some(ExchangeMark { fingerprint: fp(token), presentations, at_ms, pid: 1 })
+    ExchangeMark { fingerprint: fp(token), presentations, at_ms, pid: 1 }
 }
 
-fn refused(token: &str, ago: u64) -> Option<RefusedToken> {
-    Some(RefusedToken { fingerprint: fp(token), at_ms: NOW.before(Duration::from_secs(ago)) })
+fn refused(token: &str, ago: u64) -> RefusedToken {
+    RefusedToken { fingerprint: fp(token), at_ms: NOW.before(Duration::from_secs(ago)) }
 }
 
 fn refused_for_good() -> Decision {
@@ -109,12 +109,22 @@ fn p06_every_row_of_the_decision() {
         ("no known end, refused", Some(with(|r| r.expires_at_ms = None)), &refused_a, first.clone()),
         (
             "refused right after its exchange",
-            Some(with(|r| r.refused = refused("A", 29))),
+            Some(with(|r| r.refused = Some(refused("A", 29)))),
             &refused_a,
             SignInRequired(SignInReason::RefusedAfterExchange),
         ),
-        ("refused long after that", Some(with(|r| r.refused = refused("A", 30))), &refused_a, first.clone()),
-        ("another was refused", Some(with(|r| r.refused = refused("older", 1))), &refused_a, first.clone()),
+        (
+            "refused long after that",
+            Some(with(|r| r.refused = Some(refused("A", 30)))),
+            &refused_a,
+            first.clone(),
+        ),
+        (
+            "another was refused",
+            Some(with(|r| r.refused = Some(refused("older", 1)))),
+            &refused_a,
+            first.clone(),
+        ),
         (
             "ended, no refresh token",
             Some(with(|r| {
@@ -143,7 +153,7 @@ fn p06_every_row_of_the_decision() {
             "ended, dead",
             Some(with(|r| {
                 ended(r);
-                r.dead = dead("R");
+                r.dead = Some(dead("R"));
             })),
             &start,
             refused_for_good(),
@@ -152,31 +162,39 @@ fn p06_every_row_of_the_decision() {
             "last moments, dead",
             Some(with(|r| {
                 in_its_last_moments(r);
-                r.dead = dead("R");
+                r.dead = Some(dead("R"));
             })),
             &near_end,
             Adopt,
         ),
-        ("refused, dead", Some(with(|r| r.dead = dead("R"))), &refused_a, refused_for_good()),
-        ("refused, another is dead", Some(with(|r| r.dead = dead("Q"))), &refused_a, first.clone()),
+        ("refused, dead", Some(with(|r| r.dead = Some(dead("R")))), &refused_a, refused_for_good()),
+        ("refused, another is dead", Some(with(|r| r.dead = Some(dead("Q")))), &refused_a, first.clone()),
         (
             "a mark: the one repeat, at once",
-            Some(with(|r| r.exchange = mark("R", 1, 0))),
+            Some(with(|r| r.exchange = Some(mark("R", 1, 0)))),
             &refused_a,
             Exchange { presentations: 2 },
         ),
-        ("a mark of another token", Some(with(|r| r.exchange = mark("Q", 2, 0))), &refused_a, first.clone()),
         (
-            "presented twice just now",
-            Some(with(|r| r.exchange = mark("R", 2, 10))),
+            "a mark of another token",
+            Some(with(|r| r.exchange = Some(mark("Q", 2, 0)))),
             &refused_a,
-            RetryAt(soon),
+            first.clone(),
         ),
         (
-            "presented twice some time ago",
-            Some(with(|r| r.exchange = mark("R", 2, 30))),
+            "presented twice, the outcome unknown: never again",
+            Some(with(|r| r.exchange = Some(mark("R", 2, 86_400)))),
             &refused_a,
-            Exchange { presentations: 3 },
+            SignInRequired(SignInReason::OutcomeUnknown),
+        ),
+        (
+            "presented twice, the access token not ended",
+            Some(with(|r| {
+                in_its_last_moments(r);
+                r.exchange = Some(mark("R", 2, 0));
+            })),
+            &near_end,
+            Adopt,
         ),
         ("to be left alone", Some(with(|r| r.retry_at_ms = Some(soon))), &refused_a, RetryAt(soon)),
         (
@@ -228,7 +246,7 @@ fn any_record() -> impl Strategy<Value = Record> {
                 at_ms: UnixMs(at),
                 pid: 1,
             }),
-            dead: dead_token.and_then(dead),
+            dead: dead_token.map(dead),
             refused: refused.map(|(token, at)| RefusedToken { fingerprint: fp(token), at_ms: UnixMs(at) }),
             retry_at_ms: retry.map(UnixMs),
             ..record()
@@ -247,7 +265,7 @@ proptest! {
     fn p10_a_dead_token_is_never_presented(record in any_record(), cause in any_cause(), now in 0..2_000_000_000u64) {
         if let Decision::Exchange { presentations } = decide(Some(&record), &cause, UnixMs(now)) {
             prop_assert!(record.is_renewable());
-            prop_assert!(presentations >= 1);
+            prop_assert!((1..=PRESENTATIONS).contains(&presentations));
         }
     }
 

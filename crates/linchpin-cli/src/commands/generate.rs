@@ -6,11 +6,11 @@ use crate::args::{Cli, Completions, Man};
 use crate::failure::Failure;
 use crate::output;
 
-pub(super) fn completions(args: &Completions) -> Result<u8, Failure> {
+pub(super) fn completions(args: &Completions) -> u8 {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "linchpin", &mut script);
     output::line(String::from_utf8_lossy(&script).trim_end());
-    Ok(0)
+    0
 }
 
 pub(super) fn man(args: &Man) -> Result<u8, Failure> {

@@ -64,7 +64,7 @@ impl Expected {
             return Err(SignInError::WrongIssuer { expected: self.issuer.clone() });
         }
         if let Some(error) = pairs.get("error") {
-            let code = error.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
+            let code = error.chars().filter(char::is_ascii_graphic).take(64).collect();
             return Err(SignInError::Denied { code });
         }
         let code = pairs.remove("code").filter(|code| !code.is_empty()).ok_or(SignInError::NotACallback)?;

@@ -110,6 +110,7 @@ mod exposed {
 mod exposed_option {
     use super::{Deserialize, Deserializer, Secret, Serialize, Serializer};
 
+    #[expect(clippy::ref_option, reason = "the signature that serde's `with` calls")]
     pub(super) fn serialize<S: Serializer>(
         secret: &Option<Secret>,
         serializer: S,

@@ -119,6 +119,7 @@ fn initialize(shared: &Shared, message: &Message) -> Answer {
 }
 
 /// The session that a request names: 400 without one, 404 for an unknown one.
+#[expect(clippy::result_large_err, reason = "a refusal is an answer, made once per request")]
 fn session(shared: &Shared, headers: &HeaderMap) -> Result<String, Answer> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if text("mcp-protocol-version").is_some_and(|version| !VERSIONS.contains(&version)) {

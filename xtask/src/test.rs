@@ -1,0 +1,37 @@
+//! `cargo xtask test`: everything that has to pass. What only interop needs is skipped, and said so, on a machine
+//! without it; with `CI=true` a missing tool is a failure.
+
+use anyhow::{Result, bail};
+
+use crate::interop;
+use crate::run::{cargo, check, is_ci, say};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Leave interop out
+    #[arg(long)]
+    no_interop: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    check(cargo(&["fmt", "--all", "--check"]))?;
+    check(cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
+    docs.env("RUSTDOCFLAGS", "-D warnings");
+    check(docs)?;
+    // One binary after the other, so that storms of processes have the machine to themselves.
+    check(cargo(&["test", "--workspace", "--locked"]))?;
+    if options.no_interop {
+        if is_ci() {
+            bail!("interop cannot be left out in CI");
+        }
+        say("interop: left out (--no-interop)");
+        return Ok(());
+    }
+    match interop::missing() {
+        Some(what) if is_ci() => bail!("interop needs {what}"),
+        Some(what) => say(&format!("interop: SKIPPED, it needs {what}")),
+        None => interop::run(&interop::Options::default())?,
+    }
+    Ok(())
+}
