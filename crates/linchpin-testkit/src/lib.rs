@@ -24,6 +24,7 @@
 //! output finds any that leaked.
 
 mod admin;
+mod browse;
 mod config;
 mod counts;
 mod fault;
@@ -36,6 +37,7 @@ mod respond;
 mod serve;
 mod stream;
 
+pub use browse::{Page, browse};
 pub use config::{AuthMode, Config, ConfigChange, Consent, Lifetime, Options, Rotation};
 pub use counts::Counts;
 pub use fault::{Action, Endpoint, Fault};
