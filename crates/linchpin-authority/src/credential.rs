@@ -279,6 +279,11 @@ impl Credential {
             let _clear = Clear(&shared);
             let outcome = refresh::refresh(&shared, &owned_cause).await;
             *lock(&shared.running) = None;
+            if sender.receiver_count() == 0
+                && let Err(error) = &outcome
+            {
+                tracing::warn!("{error}");
+            }
             let _ = sender.send(Some(outcome));
         });
         (cause.clone(), result)

@@ -208,9 +208,7 @@ fn report(shared: &Shared, record: &Record, outcome: &Exchange, progress: Progre
     let Progress { tries, presentations, .. } = progress;
     match outcome {
         Exchange::Rotated(_) => tracing::info!(%server, token, tries, presentations, "refreshed"),
-        Exchange::Refused { code } => {
-            tracing::warn!(%server, token, tries, presentations, code, "the provider ended the sign-in");
-        }
-        other => tracing::warn!(%server, token, tries, presentations, "refresh: {other}"),
+        // What it comes to is an error that the caller gets, or is warned of when nobody waits for it.
+        other => tracing::info!(%server, token, tries, presentations, "refresh: {other}"),
     }
 }

@@ -2,8 +2,11 @@
 //! the provider counted, and ends with a search of everything that was printed for every secret that was issued.
 #![expect(
     clippy::disallowed_methods,
-    reason = "tests are part of the world that the command is shielded from"
+    clippy::print_stdout,
+    reason = "tests are part of the world that the command is shielded from; `--nocapture` shows their figures"
 )]
 
+mod faults;
+mod long;
 mod storms;
 mod world;

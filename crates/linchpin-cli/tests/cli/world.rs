@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use linchpin_testkit::process::StdioServer;
-use linchpin_testkit::{Config, Kit, KitThread, Options, Page, browse};
+use linchpin_testkit::{Config, Counts, Kit, KitThread, Options, Page, browse};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
@@ -160,6 +160,15 @@ impl World {
         }
     }
 
+    /// Signs in to another world's server, on this machine.
+    pub(crate) async fn login_at(&self, other: &Self, more: &[&str]) -> Ran {
+        let url = other.url();
+        let arguments: Vec<_> = ["login", &url].into_iter().chain(more.iter().copied()).collect();
+        let seen = self.opened().len();
+        let (ran, _) = tokio::join!(self.run(&arguments), self.person(seen));
+        ran
+    }
+
     /// Visits the next page that a browser is opened for.
     pub(crate) async fn person(&self, seen: usize) -> Page {
         loop {
@@ -237,6 +246,19 @@ impl World {
     }
 }
 
+/// One line per storm for whoever asks for the figures (`--nocapture`).
+pub(crate) fn figures(what: &str, tally: &Tally, counts: &Counts) {
+    println!(
+        "{what}: {}/{} calls answered, {} exchanges, {} repeats, {} replays, {} doubled",
+        tally.answered,
+        tally.made,
+        counts.exchanges,
+        counts.repeats,
+        counts.replays,
+        counts.calls_doubled()
+    );
+}
+
 /// What a storm of calls came to.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(crate) struct Tally {
@@ -250,11 +272,17 @@ pub(crate) async fn storm(bridges: &[StdioServer], calls: usize, name: &str) -> 
     let runs = bridges.iter().enumerate().map(|(index, bridge)| one_client(bridge, index, calls, name));
     let mut tally = Tally::default();
     for one in futures::future::join_all(runs).await {
-        tally.made += one.made;
-        tally.answered += one.answered;
-        tally.errors.extend(one.errors);
+        tally.add(&one);
     }
     tally
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, more: &Self) {
+        self.made += more.made;
+        self.answered += more.answered;
+        self.errors.extend(more.errors.iter().cloned());
+    }
 }
 
 async fn one_client(bridge: &StdioServer, index: usize, calls: usize, name: &str) -> Tally {
