@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::decide::Cause;
 use crate::freshness::{Freshness, Life};
-use crate::sign::{self, SignOut};
+use crate::sign::{self, Leftover, SignOut};
 use crate::{AccessToken, CredentialError, Wait, refresh};
 
 /// After a background renewal failed, the next request that could start one waits this long.
@@ -33,15 +33,37 @@ struct AuthorityShared {
     store: Arc<dyn Store>,
     endpoint: Arc<dyn TokenEndpoint>,
     clock: Arc<dyn Clock>,
+    copies: Copies,
     tasks: TaskTracker,
     credentials: Mutex<HashMap<CredentialKey, Credential>>,
+}
+
+/// Other stores of the same installation, in which a copy of a sign-in may lie. They share the pinned store's locks,
+/// and nothing is ever read from them to be used (P4): a copy is removed, so that it cannot be mistaken for the sign-in
+/// later.
+#[derive(Debug, Clone, Default)]
+pub struct Copies {
+    /// Where a new sign-in removes a copy.
+    pub at_sign_in: Vec<Arc<dyn Store>>,
+    /// Where a sign-out revokes and removes one.
+    pub at_sign_out: Vec<Arc<dyn Store>>,
 }
 
 impl Authority {
     /// An authority over `store`, which spends tokens at `endpoint` and tells the time by `clock`.
     pub fn new(store: Arc<dyn Store>, endpoint: Arc<dyn TokenEndpoint>, clock: Arc<dyn Clock>) -> Self {
-        let tasks = TaskTracker::new();
-        Self(Arc::new(AuthorityShared { store, endpoint, clock, tasks, credentials: Mutex::default() }))
+        Self::with_copies(store, endpoint, clock, Copies::default())
+    }
+
+    /// The same for an installation with other stores, in which copies may lie.
+    pub fn with_copies(
+        store: Arc<dyn Store>,
+        endpoint: Arc<dyn TokenEndpoint>,
+        clock: Arc<dyn Clock>,
+        copies: Copies,
+    ) -> Self {
+        let (tasks, credentials) = (TaskTracker::new(), Mutex::default());
+        Self(Arc::new(AuthorityShared { store, endpoint, clock, copies, tasks, credentials }))
     }
 
     /// The pinned store.
@@ -66,6 +88,7 @@ impl Authority {
                     store: Arc::clone(&self.0.store),
                     endpoint: Arc::clone(&self.0.endpoint),
                     clock: Arc::clone(&self.0.clock),
+                    copies: self.0.copies.clone(),
                     tasks: self.0.tasks.clone(),
                     snapshot: ArcSwapOption::empty(),
                     running: Mutex::default(),
@@ -215,18 +238,19 @@ impl Credential {
         self.0.load().await
     }
 
-    /// Saves a new sign-in, durably, in place of whatever was there (P12). A refresh in flight is waited for.
+    /// Saves a new sign-in, durably, in place of whatever was there (P12), and then removes copies elsewhere. A refresh
+    /// in flight is waited for. The answer is what could not be removed.
     ///
     /// Dropping the future does not cancel the transaction.
     ///
     /// # Errors
     /// The lock's and the store's.
-    pub async fn sign_in(&self, record: Record) -> Result<(), CredentialError> {
+    pub async fn sign_in(&self, record: Record) -> Result<Vec<Leftover>, CredentialError> {
         let shared = Arc::clone(&self.0);
         self.owned(async move { sign::sign_in(&shared, record).await }).await
     }
 
-    /// Revokes at the provider (RFC 7009; bounded), then deletes the record. A refresh in flight is waited for and
+    /// Revokes at the provider (RFC 7009; bounded), then deletes the record and copies of it elsewhere. A refresh in flight is waited for and
     /// cannot bring the record back (P12).
     ///
     /// Dropping the future does not cancel the transaction.
@@ -335,6 +359,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) endpoint: Arc<dyn TokenEndpoint>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) copies: Copies,
     tasks: TaskTracker,
     snapshot: ArcSwapOption<Snapshot>,
     running: Mutex<Option<Running>>,

@@ -22,7 +22,7 @@ mod refresh;
 mod sign;
 mod token;
 
-pub use credential::{Authority, Credential};
+pub use credential::{Authority, Copies, Credential};
 pub use error::{CredentialError, SignInReason, login_command};
-pub use sign::SignOut;
+pub use sign::{Leftover, SignOut};
 pub use token::{AccessToken, Wait};

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linchpin_oauth::Revocation;
-use linchpin_store::{LockRequest, Record, UnixMs};
+use linchpin_store::{
+    CredentialGuard, KeyringError, LockRequest, Record, Store, StoreError, StoreKind, UnixMs,
+};
 
 use crate::CredentialError;
 use crate::credential::Shared;
@@ -23,36 +25,87 @@ pub enum SignOut {
     SignedOut {
         /// What the provider said.
         revocation: Revocation,
+        /// Copies in other stores that could not be removed.
+        leftovers: Vec<Leftover>,
     },
 }
 
+/// A copy of a sign-in that could not be removed from another store.
+#[derive(Debug, Clone)]
+pub struct Leftover {
+    /// The store.
+    pub store: StoreKind,
+    /// Why not.
+    pub error: Arc<StoreError>,
+}
+
 /// Saves `record` as the result of a new sign-in. The browser wait is over by now; no lock spanned it.
-pub(crate) async fn sign_in(shared: &Arc<Shared>, mut record: Record) -> Result<(), CredentialError> {
+pub(crate) async fn sign_in(
+    shared: &Arc<Shared>,
+    mut record: Record,
+) -> Result<Vec<Leftover>, CredentialError> {
     let guard = shared.lock(LockRequest { purpose: "sign-in", within: LOCK_WAIT }).await?;
     // A damaged predecessor is what a new sign-in repairs; a damaged store fails in `save`.
     let predecessor = shared.store.load(&shared.key).await.ok().flatten();
     record.generation = predecessor.map_or(1, |predecessor| predecessor.generation + 1);
     shared.store.save(&guard, &record).await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
     shared.publish(&record);
-    Ok(())
+    let mut leftovers = Vec::new();
+    for store in &shared.copies.at_sign_in {
+        if let Err(error) = store.delete(&guard).await {
+            leftovers.extend(leftover(store.kind(), error));
+        }
+    }
+    Ok(leftovers)
+}
+
+/// What is worth telling. A keyring that is not there in this session is no place where a copy was left.
+fn leftover(store: StoreKind, error: StoreError) -> Option<Leftover> {
+    use KeyringError::{NoCollection, NotBuilt, Unavailable};
+    match error {
+        StoreError::Keyring(Unavailable(_) | NoCollection | NotBuilt) => None,
+        error => Some(Leftover { store, error: Arc::new(error) }),
+    }
 }
 
 /// Revokes at the provider (bounded), then deletes. Deletes also when the revocation fails.
 pub(crate) async fn sign_out(shared: &Arc<Shared>) -> Result<SignOut, CredentialError> {
     let guard = shared.lock(LockRequest { purpose: "sign-out", within: LOCK_WAIT }).await?;
-    let store_error = |error| CredentialError::Store(Arc::new(error));
-    let revocation = match shared.store.load(&shared.key).await {
-        Ok(None) => return Ok(SignOut::NotSignedIn),
+    let pinned = remove(shared, &shared.store, &guard)
+        .await
+        .map_err(|error| CredentialError::Store(Arc::new(error)))?;
+    shared.withdraw();
+    let (mut revocation, mut leftovers) = (pinned, Vec::new());
+    for store in &shared.copies.at_sign_out {
+        match remove(shared, store, &guard).await {
+            // What the provider said of the sign-in that was in use is the answer.
+            Ok(copy) => revocation = revocation.or(copy),
+            Err(error) => leftovers.extend(leftover(store.kind(), error)),
+        }
+    }
+    Ok(match revocation {
+        Some(revocation) => SignOut::SignedOut { revocation, leftovers },
+        None => SignOut::NotSignedIn,
+    })
+}
+
+/// Revokes and deletes what one store has; what the provider said, or `None` when the store has nothing.
+async fn remove(
+    shared: &Arc<Shared>,
+    store: &Arc<dyn Store>,
+    guard: &CredentialGuard,
+) -> Result<Option<Revocation>, StoreError> {
+    let revocation = match store.load(&shared.key).await {
+        Ok(None) => return Ok(None),
         Ok(Some(record)) => shared.endpoint.revoke(&record).await,
-        Err(linchpin_store::StoreError::DamagedRecord { .. }) => Revocation::Unavailable {
+        Err(StoreError::DamagedRecord { .. }) => Revocation::Unavailable {
             problem: "cannot be told which token to revoke, the record is damaged".to_owned(),
             retry_after: None,
         },
-        Err(error) => return Err(store_error(error)),
+        Err(error) => return Err(error),
     };
-    shared.store.delete(&guard).await.map_err(store_error)?;
-    shared.withdraw();
-    Ok(SignOut::SignedOut { revocation })
+    store.delete(guard).await?;
+    Ok(Some(revocation))
 }
 
 /// Notes in the record that the server refused `access` right after its own exchange, for every process to see.

@@ -53,6 +53,21 @@ impl Directories {
         self.data.join("credentials.json")
     }
 
+    /// `credentials.age`, the `secrets` store.
+    pub fn secrets_file(&self) -> PathBuf {
+        self.data.join("credentials.age")
+    }
+
+    /// `identity`, the age identity of the `secrets` store on a machine without a keyring.
+    pub fn identity_file(&self) -> PathBuf {
+        self.data.join("identity")
+    }
+
+    /// `store-resolutions.json`, the drift notes.
+    pub fn resolutions_file(&self) -> PathBuf {
+        self.state.join("store-resolutions.json")
+    }
+
     /// `locks/`, one file per credential key and one per aggregate file.
     pub fn locks(&self) -> PathBuf {
         self.state.join("locks")

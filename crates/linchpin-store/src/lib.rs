@@ -14,18 +14,29 @@
 //! The local stores rely on the operating system's advisory file locks. On a network file system whose locks are
 //! no-ops, exclusion is only as good as that file system.
 
+mod aggregate;
+mod aggregate_file;
 mod atomic;
 mod clock;
+#[cfg(test)]
+mod contract;
 mod directories;
 mod disposition;
+mod drift;
 mod file;
 mod key;
+mod keyring;
 mod lock;
+mod locks;
 mod memory;
 mod permissions;
 mod policy;
 mod record;
+mod resolve;
+#[cfg(test)]
+mod samples;
 mod secret;
+mod secrets;
 mod store;
 
 pub use clock::{Clock, SystemClock, UnixMs};
@@ -33,6 +44,7 @@ pub use directories::{Directories, DirectoriesError};
 pub use disposition::Disposition;
 pub use file::FileStore;
 pub use key::{CredentialKey, PlainHttp, Profile, ProfileError, ServerUrl, ServerUrlError};
+pub use keyring::{KeyringError, KeyringStore};
 pub use lock::{LockError, LockHolder};
 pub use memory::MemoryStore;
 pub use policy::{PolicyError, StorePolicy};
@@ -40,5 +52,7 @@ pub use record::{
     Client, ClientAuthMethod, DeadToken, ExchangeMark, RECORD_VERSION, Record, RecordError, RefusedToken,
     Registration,
 };
+pub use resolve::{Drift, DriftReason, Pin, Stores, Why};
 pub use secret::{Fingerprint, Secret};
-pub use store::{CredentialGuard, LockRequest, Store, StoreError, StoreKind, StoredRecord};
+pub use secrets::{IdentityError, IdentityPlace, SecretsStore};
+pub use store::{CredentialGuard, Hold, LockRequest, Store, StoreError, StoreKind, StoredRecord};

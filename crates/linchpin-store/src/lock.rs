@@ -88,15 +88,34 @@ fn held_by(holder: Option<&LockHolder>) -> String {
 #[must_use = "dropping it releases the lock"]
 #[derive(Debug)]
 pub(crate) struct FileLock {
+    /// Goes first: once the lock is free, nobody is told of a re-entry.
+    holding: Option<Holding>,
     file: File,
-    path: PathBuf,
+}
+
+impl FileLock {
+    /// The lock, and apart from it that this task holds it: the lock may be kept for longer than its task cares.
+    pub(crate) fn split(mut self) -> (Self, Option<Holding>) {
+        let holding = self.holding.take();
+        (self, holding)
+    }
 }
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        held().remove(&self.path);
+        drop(self.holding.take());
         // Closing releases too; said explicitly because a test may have duplicated the descriptor by forking.
         let _ = self.file.unlock();
+    }
+}
+
+/// That the task which took a lock has not given it up. Dropping it says that it has.
+#[derive(Debug)]
+pub(crate) struct Holding(PathBuf);
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        held().remove(&self.0);
     }
 }
 
@@ -200,7 +219,7 @@ fn try_lock(path: &Path, purpose: &str) -> Result<Option<FileLock>, LockError> {
     }
     note_holder(&mut file, purpose);
     held().insert(path.to_owned(), task);
-    Ok(Some(FileLock { file, path: path.to_owned() }))
+    Ok(Some(FileLock { holding: Some(Holding(path.to_owned())), file }))
 }
 
 /// Whether the locked inode is the one at the path: somebody may have removed the file under us.

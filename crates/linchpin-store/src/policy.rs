@@ -1,35 +1,33 @@
-//! Which store a client uses: a policy, resolved once (P4).
+//! How the store is chosen: what a user may say.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{Directories, FileStore, Store};
+use crate::StoreKind;
 
 /// How the store is chosen. `auto` is a policy, not a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum StorePolicy {
-    /// The best store that works. In this version that is the file.
+    /// The keyring where it works, else the file; resolved once per client (P4).
     #[default]
     Auto,
-    /// The file store and no other.
+    /// The keyring and no other.
+    Keyring,
+    /// The encrypted file and no other.
+    Secrets,
+    /// The file and no other.
     File,
 }
 
 /// Why a text is not a policy.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PolicyError {
-    /// A store that the design names and this version does not have.
-    #[error("the store `{0}` is not part of this version; use `auto` or `file`")]
-    NotYet(String),
-    /// No store at all.
-    #[error("`{0}` is not a store; use `auto` or `file`")]
-    Unknown(String),
-}
+#[error("`{0}` is not a store; use `auto`, `keyring`, `secrets` or `file`")]
+pub struct PolicyError(String);
 
 impl FromStr for StorePolicy {
     type Err = PolicyError;
@@ -37,9 +35,10 @@ impl FromStr for StorePolicy {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "auto" => Ok(Self::Auto),
+            "keyring" => Ok(Self::Keyring),
+            "secrets" => Ok(Self::Secrets),
             "file" => Ok(Self::File),
-            "keyring" | "secrets" => Err(PolicyError::NotYet(text.to_owned())),
-            other => Err(PolicyError::Unknown(other.chars().take(40).collect())),
+            other => Err(PolicyError(other.chars().take(40).filter(|c| !c.is_control()).collect())),
         }
     }
 }
@@ -48,16 +47,21 @@ impl fmt::Display for StorePolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Auto => "auto",
+            Self::Keyring => "keyring",
+            Self::Secrets => "secrets",
             Self::File => "file",
         })
     }
 }
 
 impl StorePolicy {
-    /// Resolves the policy to the one store that a client then uses for life.
-    pub fn resolve(self, directories: &Directories) -> Arc<dyn Store> {
+    /// The one store that an explicit policy names; `None` for `auto`.
+    pub const fn kind(self) -> Option<StoreKind> {
         match self {
-            Self::Auto | Self::File => Arc::new(FileStore::new(directories)),
+            Self::Auto => None,
+            Self::Keyring => Some(StoreKind::Keyring),
+            Self::Secrets => Some(StoreKind::Secrets),
+            Self::File => Some(StoreKind::File),
         }
     }
 }

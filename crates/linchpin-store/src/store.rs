@@ -3,19 +3,24 @@
 use std::any::Any;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{CredentialKey, Disposition, LockError, Record, RecordError};
+use crate::{CredentialKey, Disposition, IdentityError, KeyringError, LockError, Record, RecordError};
 
 /// Where records live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum StoreKind {
+    /// The platform's keyring, an entry per record.
+    Keyring,
+    /// One file encrypted to an age identity.
+    Secrets,
     /// One JSON file, readable by its owner alone.
     File,
     /// The memory of this process.
@@ -25,6 +30,8 @@ pub enum StoreKind {
 impl fmt::Display for StoreKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Keyring => "keyring",
+            Self::Secrets => "secrets",
             Self::File => "file",
             Self::Memory => "memory",
         })
@@ -36,13 +43,31 @@ impl fmt::Display for StoreKind {
 #[must_use = "dropping the guard releases the credential lock"]
 pub struct CredentialGuard {
     key: CredentialKey,
-    held: Box<dyn Any + Send + Sync>,
+    held: Arc<dyn Any + Send + Sync>,
+    #[expect(dead_code, reason = "dropping it is what it is for")]
+    marker: Option<Box<dyn Any + Send + Sync>>,
+}
+
+/// Keeps a credential lock held for a call that may outlive its caller; see [`CredentialGuard::hold`].
+#[derive(Clone)]
+pub struct Hold(#[expect(dead_code, reason = "dropping it is what it is for")] Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hold")
+    }
 }
 
 impl CredentialGuard {
     /// A guard for `key`, made by a store's [`Store::lock`]; dropping `held` must release the lock.
     pub fn new(key: CredentialKey, held: impl Send + Sync + 'static) -> Self {
-        Self { key, held: Box::new(held) }
+        Self { key, held: Arc::new(held), marker: None }
+    }
+
+    /// With something that goes with the guard itself, however long a [`Hold`] lasts.
+    #[must_use]
+    pub(crate) fn with_marker(self, marker: impl Send + Sync + 'static) -> Self {
+        Self { marker: Some(Box::new(marker)), ..self }
     }
 
     /// The key whose record may be changed.
@@ -50,9 +75,11 @@ impl CredentialGuard {
         &self.key
     }
 
-    /// What the store put in, for a store that has to tell its own guards from another's.
-    pub fn held(&self) -> &(dyn Any + Send + Sync) {
-        &*self.held
+    /// Keeps the lock held until the answer is dropped, whatever becomes of the guard. A store whose call may go on
+    /// after its caller gave up (a keyring that hangs) gives it to that call: a write that arrives late still arrives
+    /// under the lock, and cannot undo what the next holder saves.
+    pub fn hold(&self) -> Hold {
+        Hold(Arc::clone(&self.held))
     }
 }
 
@@ -127,14 +154,14 @@ pub enum StoreError {
         /// A copy kept aside.
         kept_copy: Option<PathBuf>,
     },
-    /// One entry of the file is damaged; the others are fine.
-    #[error("the sign-in for {key} in {} is damaged: {source}; run `linchpin logout {}` and sign in again",
-        path.display(), key.server)]
+    /// One entry is damaged; the others are fine.
+    #[error("the sign-in for {key} in {place} is damaged: {source}; run `linchpin logout {}` and sign in again",
+        key.server)]
     DamagedRecord {
         /// The entry.
         key: Box<CredentialKey>,
-        /// The file.
-        path: PathBuf,
+        /// The file, or the keyring.
+        place: String,
         /// What is wrong with it.
         source: RecordError,
     },
@@ -156,6 +183,17 @@ pub enum StoreError {
         /// What to do.
         remedy: String,
     },
+    /// The keyring failed.
+    #[error("keyring: {0}")]
+    Keyring(#[from] KeyringError),
+    /// The encrypted file cannot be opened or written.
+    #[error("{}: {problem}; it was not changed", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: IdentityError,
+    },
     /// The lock of the aggregate file was not to be had.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -169,6 +207,7 @@ impl StoreError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::Lock(error) => error.disposition(),
+            Self::Keyring(KeyringError::TimedOut) => Disposition::TimedOut,
             _ => Disposition::Configuration,
         }
     }

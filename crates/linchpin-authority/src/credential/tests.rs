@@ -325,7 +325,10 @@ async fn p12_a_sign_out_during_a_refresh_wins() {
     let call = tokio::spawn(async move { credential.access_token(Wait::Transaction).await });
     tokio::time::sleep(Duration::from_millis(500)).await;
     let signed_out = world.another_process().sign_out().await.expect("signed out");
-    assert!(matches!(signed_out, SignOut::SignedOut { revocation: Revocation::Revoked }), "{signed_out:?}");
+    assert!(
+        matches!(signed_out, SignOut::SignedOut { revocation: Revocation::Revoked, .. }),
+        "{signed_out:?}"
+    );
     assert_eq!(token(&call.await.expect("no panic")), "A2");
     assert_eq!(world.store.load(&key()).await.expect("readable"), None);
     let outcome = world.credential.recover(&a("A2"), Wait::Transaction).await;

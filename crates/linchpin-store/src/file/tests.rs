@@ -1,9 +1,12 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::*;
-use crate::{PlainHttp, Profile, ServerUrl};
+use crate::permissions::private_dir;
+use crate::samples::{PATIENT, QUICK, key, record};
 
 struct Home {
     directory: tempfile::TempDir,
@@ -42,23 +45,6 @@ impl Home {
         names
     }
 }
-
-fn key(number: usize) -> CredentialKey {
-    let url = format!("https://mcp{number}.example.com/mcp");
-    CredentialKey::new(Profile::default(), ServerUrl::parse(&url, PlainHttp::LoopbackOnly).expect("a URL"))
-}
-
-fn record(access: &str) -> Record {
-    let json = format!(
-        r#"{{"version":1,"generation":1,"issuer":"https://as.example.com","token_endpoint":"https://as.example.com/t",
-        "token_endpoint_auth_method":"none","resource":"https://mcp.example.com/mcp",
-        "client":{{"id":"c","registration":"dynamic"}},"access_token":"{access}","obtained_at_ms":1}}"#
-    );
-    Record::from_json(&json).expect("a record")
-}
-
-const QUICK: LockRequest = LockRequest { purpose: "test", within: Duration::from_millis(200) };
-const PATIENT: LockRequest = LockRequest { purpose: "test", within: Duration::from_secs(30) };
 
 async fn save(store: &FileStore, key: &CredentialKey, access: &str) -> Result<(), StoreError> {
     let guard = store.lock(key, PATIENT).await?;
@@ -273,7 +259,7 @@ async fn f11_asking_again_for_a_held_lock_is_reported_at_once() {
 async fn f11_a_lock_file_removed_underneath_does_not_let_two_holders_in() {
     let home = home();
     let store = home.store.clone();
-    let path = store.lock_path(&key(1));
+    let path = store.locks.directory().join(format!("{}.lock", key(1).digest()));
     let first = store.lock(&key(1), QUICK).await.expect("free");
     fs::remove_file(&path).expect("removed");
     // A new file is a new lock, which nobody can prevent; but the waiter that opened the old one is not let in by
@@ -287,8 +273,8 @@ async fn f11_a_lock_file_removed_underneath_does_not_let_two_holders_in() {
 async fn f10_what_is_no_lock_file_is_refused_within_a_second() {
     for planted in ["directory", "link", "fifo"] {
         let home = home();
-        private_dir(&home.store.locks).expect("made");
-        let path = home.store.lock_path(&key(1));
+        private_dir(home.store.locks.directory()).expect("made");
+        let path = home.store.locks.directory().join(format!("{}.lock", key(1).digest()));
         match planted {
             "directory" => fs::create_dir(&path).expect("made"),
             "link" => symlink("/etc/hostname", &path).expect("linked"),
@@ -304,8 +290,8 @@ async fn f10_what_is_no_lock_file_is_refused_within_a_second() {
     }
     // The text of a stale lock file is of no consequence.
     let home = home();
-    private_dir(&home.store.locks).expect("made");
-    let stale = home.store.lock_path(&key(1));
+    private_dir(home.store.locks.directory()).expect("made");
+    let stale = home.store.locks.directory().join(format!("{}.lock", key(1).digest()));
     std::io::Write::write_all(&mut fs::File::create(&stale).expect("created"), b"4242 somebody else")
         .expect("written");
     drop(home.store.lock(&key(1), QUICK).await.expect("free"));

@@ -1,11 +1,11 @@
-//! The content of `credentials.json`: `{"version":1,"credentials":{"<entry>":{…record…}}}`.
+//! The content of an aggregate file: `{"version":1,"credentials":{"<entry>":{…record…}}}`.
 //!
 //! Entries stay the text that was read until somebody asks for them: a damaged entry, or one of a newer version,
 //! survives every change of the others untouched (P3).
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -14,23 +14,53 @@ use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::permissions::{io_error, open_private};
-use crate::{CredentialKey, StoreError, atomic};
+use crate::{CredentialKey, StoreError};
 
 /// Larger files are not Linchpin's: ten thousand records take a third of it.
 const MAX_BYTES: u64 = 64 << 20;
 const VERSION: &str = "1";
 
 #[derive(Debug, Default)]
-pub(super) struct Aggregate {
+pub(crate) struct Aggregate {
     credentials: UniqueMap,
     /// Top-level fields that this version does not know.
     extra: UniqueMap,
 }
 
+/// The file that content was read from, for the error if it does not read.
+#[derive(Debug)]
+pub(crate) struct Origin<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl Origin<'_> {
+    pub(crate) fn path(&self) -> &Path {
+        self.path
+    }
+
+    /// Keeps a copy of the content next to it; where it is.
+    #[cfg(feature = "secrets")]
+    pub(crate) fn keep_aside(&self) -> Option<PathBuf> {
+        keep_aside(self.path, &self.file)
+    }
+
+    /// The error for content that does not read. A damaged file is kept aside (P3).
+    pub(crate) fn error(&self, problem: Problem) -> StoreError {
+        match problem {
+            Problem::Version(found) => StoreError::Version { path: self.path.to_owned(), found },
+            Problem::Damage(problem) => {
+                let kept_copy = keep_aside(self.path, &self.file);
+                StoreError::Damaged { path: self.path.to_owned(), problem, kept_copy }
+            }
+        }
+    }
+}
+
 impl Aggregate {
-    /// Reads `path`; a file that is not there is an empty aggregate, a file that cannot be read is an error.
-    pub(super) fn read(path: &Path) -> Result<Self, StoreError> {
-        let Some(file) = open_private(path)? else { return Ok(Self::default()) };
+    /// Reads `path`; `None` when no file is there. A file that cannot be read is an error.
+    pub(crate) fn read_bytes(path: &Path) -> Result<Option<(Origin<'_>, Zeroizing<Vec<u8>>)>, StoreError> {
+        let Some(file) = open_private(path)? else { return Ok(None) };
         let length = file.metadata().map_err(|source| io_error("read", path, source))?.len();
         if length > MAX_BYTES {
             let problem = format!("{length} bytes, more than the {MAX_BYTES} that Linchpin writes");
@@ -38,18 +68,12 @@ impl Aggregate {
         }
         let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(length).unwrap_or(0)));
         (&file).take(MAX_BYTES).read_to_end(&mut bytes).map_err(|source| io_error("read", path, source))?;
-        Self::parse(&bytes, path).map_err(|problem| match problem {
-            Problem::Version(found) => StoreError::Version { path: path.to_owned(), found },
-            Problem::Damage(problem) => {
-                let kept_copy = keep_aside(path, &file, &bytes);
-                StoreError::Damaged { path: path.to_owned(), problem, kept_copy }
-            }
-        })
+        Ok(Some((Origin { path, file }, bytes)))
     }
 
-    fn parse(bytes: &[u8], _path: &Path) -> Result<Self, Problem> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, Problem> {
         let damage = |error: serde_json::Error| Problem::Damage(place(&error));
-        let mut extra: UniqueMap = serde_json::from_slice(bytes).map_err(damage)?;
+        let mut extra: UniqueMap = serde_json::from_slice(json).map_err(damage)?;
         let version =
             extra.0.remove("version").ok_or_else(|| Problem::Damage("no version in it".to_owned()))?;
         if version.get() != VERSION {
@@ -62,8 +86,8 @@ impl Aggregate {
         Ok(Self { credentials: serde_json::from_str(credentials.get()).map_err(damage)?, extra })
     }
 
-    /// Writes the aggregate to `path`, whole or not at all.
-    pub(super) fn write(&self, path: &Path) -> Result<(), StoreError> {
+    /// The aggregate as JSON, with a line end.
+    pub(crate) fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
         #[derive(Serialize)]
         struct Written<'a> {
             version: u32,
@@ -72,30 +96,31 @@ impl Aggregate {
             credentials: &'a BTreeMap<String, Box<RawValue>>,
         }
         let written = Written { version: 1, extra: &self.extra.0, credentials: &self.credentials.0 };
-        let mut text = Zeroizing::new(serde_json::to_vec(&written).expect("raw JSON values serialize"));
-        text.push(b'\n');
-        atomic::replace(path, &text)
+        let mut json = Zeroizing::new(serde_json::to_vec(&written).expect("raw JSON values serialize"));
+        json.push(b'\n');
+        json
     }
 
-    pub(super) fn get(&self, key: &CredentialKey) -> Option<&str> {
+    pub(crate) fn get(&self, key: &CredentialKey) -> Option<&str> {
         self.credentials.0.get(&key.entry()).map(|raw| raw.get())
     }
 
-    pub(super) fn insert(&mut self, key: &CredentialKey, json: &str) {
+    pub(crate) fn insert(&mut self, key: &CredentialKey, json: &str) {
         let raw = RawValue::from_string(json.to_owned()).expect("a record is valid JSON");
         self.credentials.0.insert(key.entry(), raw);
     }
 
-    pub(super) fn remove(&mut self, key: &CredentialKey) -> bool {
+    pub(crate) fn remove(&mut self, key: &CredentialKey) -> bool {
         self.credentials.0.remove(&key.entry()).is_some()
     }
 
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
         self.credentials.0.iter().map(|(entry, raw)| (entry.as_str(), raw.get()))
     }
 }
 
-enum Problem {
+/// Why content does not read.
+pub(crate) enum Problem {
     Damage(String),
     Version(String),
 }
@@ -112,7 +137,7 @@ fn place(error: &serde_json::Error) -> String {
 
 /// Keeps a copy of damaged content next to it. Named after the file's modification time, so that any number of
 /// processes finding the same damage keep one copy.
-fn keep_aside(path: &Path, file: &File, bytes: &[u8]) -> Option<PathBuf> {
+fn keep_aside(path: &Path, mut file: &File) -> Option<PathBuf> {
     let modified = file.metadata().ok()?.modified().ok()?;
     let stamp = modified.duration_since(std::time::UNIX_EPOCH).ok()?.as_millis();
     let mut name = path.file_name()?.to_owned();
@@ -122,11 +147,13 @@ fn keep_aside(path: &Path, file: &File, bytes: &[u8]) -> Option<PathBuf> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(&copy) {
-        Ok(mut file) => file.write_all(bytes).and_then(|()| file.sync_all()).ok().map(|()| copy),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Some(copy),
-        Err(_) => None,
-    }
+    let mut kept = match options.open(&copy) {
+        Ok(kept) => kept,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Some(copy),
+        Err(_) => return None,
+    };
+    file.rewind().ok()?;
+    std::io::copy(&mut file.take(MAX_BYTES), &mut kept).and_then(|_| kept.sync_all()).ok().map(|()| copy)
 }
 
 /// A JSON object with raw values in which no key may repeat: of two entries for one server, silently using the

@@ -1,0 +1,146 @@
+//! One file with the records of all keys: read, changed and replaced as a whole under a lock of its own (P1, P2).
+//!
+//! `file` and `secrets` are this, with another [`Encoding`] of the bytes on disk.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use crate::aggregate::{Aggregate, Origin};
+use crate::lock::{FileLock, lock_blocking};
+use crate::locks::LocalLocks;
+use crate::permissions::private_dir;
+use crate::{CredentialGuard, CredentialKey, LockRequest, Record, StoreError, StoredRecord, atomic};
+
+/// How long a change waits for the aggregate lock. It is held for a read and a write of one file, never across an
+/// await (P1).
+const AGGREGATE_WAIT: Duration = Duration::from_secs(60);
+
+/// How the content lies on disk. Called on blocking threads, by a writer under the aggregate lock.
+pub(crate) trait Encoding: fmt::Debug + Clone + Send + Sync + 'static {
+    /// The JSON in `bytes`, which were read from `origin`.
+    fn open(&self, origin: &Origin<'_>, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, StoreError>;
+
+    /// What to write for `json`. `is_new` says that there is no file yet.
+    fn seal(&self, json: Zeroizing<Vec<u8>>, is_new: bool) -> Result<Zeroizing<Vec<u8>>, StoreError>;
+}
+
+/// The file, its lock and its encoding.
+#[derive(Debug, Clone)]
+pub(crate) struct AggregateFile<E> {
+    path: PathBuf,
+    lock: PathBuf,
+    encoding: E,
+}
+
+impl<E: Encoding> AggregateFile<E> {
+    pub(crate) fn new(path: PathBuf, locks: &LocalLocks, encoding: E) -> Self {
+        let lock = locks.of_file(&path);
+        Self { path, lock, encoding }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn encoding(&self) -> &E {
+        &self.encoding
+    }
+
+    pub(crate) async fn load(&self, key: &CredentialKey) -> Result<Option<Record>, StoreError> {
+        let (file, key) = (self.clone(), key.clone());
+        blocking(move || {
+            let (aggregate, _) = file.read()?;
+            aggregate.get(&key).map(|text| parse(&file.path, &key, text)).transpose()
+        })
+        .await
+    }
+
+    pub(crate) async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
+        let (file, key, json) = (self.clone(), guard.key().clone(), record.to_json());
+        blocking(move || {
+            file.change(|aggregate| {
+                aggregate.insert(&key, &json);
+                Change::Write(())
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError> {
+        let (file, key) = (self.clone(), guard.key().clone());
+        blocking(move || {
+            file.change(
+                |aggregate| {
+                    if aggregate.remove(&key) { Change::Write(true) } else { Change::Leave(false) }
+                },
+            )
+        })
+        .await
+    }
+
+    pub(crate) async fn list(&self) -> Result<Vec<StoredRecord>, StoreError> {
+        let file = self.clone();
+        blocking(move || {
+            let (aggregate, _) = file.read()?;
+            let records = aggregate.entries().filter_map(|(entry, text)| {
+                let key = CredentialKey::from_entry(entry)?;
+                let record = parse(&file.path, &key, text);
+                Some((key, record))
+            });
+            Ok(records.collect())
+        })
+        .await
+    }
+
+    /// The read-modify-write of every change, under the aggregate lock.
+    fn change<T>(&self, change: impl FnOnce(&mut Aggregate) -> Change<T>) -> Result<T, StoreError> {
+        private_dir(self.path.parent().expect("an aggregate file lies in a directory"))?;
+        private_dir(self.lock.parent().expect("a lock lies in a directory"))?;
+        let request = LockRequest { purpose: "save", within: AGGREGATE_WAIT };
+        let _held: FileLock = lock_blocking(&self.lock, request)?;
+        let (mut aggregate, is_new) = self.read()?;
+        match change(&mut aggregate) {
+            Change::Write(answer) => {
+                let sealed = self.encoding.seal(aggregate.to_bytes(), is_new)?;
+                atomic::replace(&self.path, &sealed).map(|()| answer)
+            }
+            Change::Leave(answer) => Ok(answer),
+        }
+    }
+
+    /// The content, and whether there is no file yet.
+    fn read(&self) -> Result<(Aggregate, bool), StoreError> {
+        let Some((origin, bytes)) = Aggregate::read_bytes(&self.path)? else {
+            return Ok((Aggregate::default(), true));
+        };
+        let json = self.encoding.open(&origin, bytes)?;
+        Aggregate::parse(&json).map(|aggregate| (aggregate, false)).map_err(|problem| origin.error(problem))
+    }
+}
+
+enum Change<T> {
+    Write(T),
+    Leave(T),
+}
+
+fn parse(path: &Path, key: &CredentialKey, text: &str) -> Result<Record, StoreError> {
+    Record::from_json(text).map_err(|source| StoreError::DamagedRecord {
+        key: Box::new(key.clone()),
+        place: path.display().to_string(),
+        source,
+    })
+}
+
+/// Runs blocking work off the async threads. Dropping the future lets the work finish.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(StoreError::Injected("the runtime is shutting down")),
+    }
+}
