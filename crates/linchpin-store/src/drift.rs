@@ -102,7 +102,7 @@ impl Notes {
         }
     }
 
-    /// The last resolution of `key`.
+    /// The last resolution of `key`, for showing.
     pub(crate) async fn last(&self, key: &CredentialKey) -> Option<Note> {
         let (notes, entry) = (self.clone(), key.entry());
         blocking(move || notes.read().map(|mut all| all.remove(&entry))).await.ok().flatten()

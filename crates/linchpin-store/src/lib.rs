@@ -22,6 +22,7 @@ mod clock;
 mod contract;
 mod directories;
 mod disposition;
+pub mod doctor;
 mod drift;
 mod file;
 mod key;

@@ -199,14 +199,7 @@ fn try_lock(path: &Path, purpose: &str) -> Result<Option<FileLock>, LockError> {
     if held().get(path).is_some_and(|holder| *holder == task) {
         return Err(LockError::Reentered { path: path.to_owned() });
     }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    no_follow(&mut options);
-    let untrusted = |error: StoreError| LockError::File(Box::new(error));
-    let mut file = options.open(path).map_err(|source| untrusted(open_error(path, source)))?;
-    check_file(path, &file).map_err(untrusted)?;
+    let mut file = open(path)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
@@ -220,6 +213,42 @@ fn try_lock(path: &Path, purpose: &str) -> Result<Option<FileLock>, LockError> {
     note_holder(&mut file, purpose);
     held().insert(path.to_owned(), task);
     Ok(Some(FileLock { holding: Some(Holding(path.to_owned())), file }))
+}
+
+/// The lock file, made if it is not there; anything else in its place is refused.
+fn open(path: &Path) -> Result<File, LockError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    no_follow(&mut options);
+    let untrusted = |error: StoreError| LockError::File(Box::new(error));
+    let file = options.open(path).map_err(|source| untrusted(open_error(path, source)))?;
+    check_file(path, &file).map_err(untrusted)?;
+    Ok(file)
+}
+
+/// Whether a lock at `path` keeps a second taker out: tried, with two descriptors.
+#[expect(clippy::disallowed_methods, reason = "the one home of file locks")]
+pub(crate) fn is_exclusive(path: &Path) -> Result<bool, LockError> {
+    let Some(first) = try_lock(path, "doctor")? else {
+        // Somebody else's doctor holds it, so it keeps us out.
+        return Ok(true);
+    };
+    let second = open(path)?;
+    let excluded = matches!(second.try_lock(), Err(TryLockError::WouldBlock));
+    drop(first);
+    Ok(excluded)
+}
+
+/// Who holds the lock at `path` at this moment; `None` when nobody does, or the file cannot be asked.
+#[expect(clippy::disallowed_methods, reason = "the one home of file locks")]
+pub(crate) fn holder_of(path: &Path) -> Option<LockHolder> {
+    let file = open(path).ok()?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => holder(path),
+        _ => None,
+    }
 }
 
 /// Whether the locked inode is the one at the path: somebody may have removed the file under us.

@@ -18,6 +18,7 @@ impl LocalLocks {
         Self { directory: directories.locks() }
     }
 
+    #[cfg(test)]
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }

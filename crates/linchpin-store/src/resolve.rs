@@ -194,6 +194,11 @@ impl Stores {
         self.notes.baseline(self.policy, key, kind, clock.now()).await;
     }
 
+    /// The store that `key` was last resolved to, and under which policy: for showing.
+    pub async fn last_resolution(&self, key: &CredentialKey) -> Option<(StorePolicy, StoreKind)> {
+        self.notes.last(key).await.map(|note| (note.policy, note.store))
+    }
+
     async fn ask(&self, key: &CredentialKey) -> Result<Asked, StoreError> {
         let keyring = match self.keyring.load(key).await {
             Ok(found) => Ok(found.is_some()),
