@@ -50,7 +50,7 @@ export async function refusal(world) {
   expectExchanges(counted, 1);
   expectEqual('the call was carried out', [counted.counted, counted.doubled], [1, 0]);
   await bridge.close();
-  return `${counted.unauthorized} refusal, ${counted.exchanges} exchange, ${counted.replays} replays`;
+  return `${counted.unauthorized} refusals, ${counted.exchanges} exchange, ${counted.replays} replays`;
 }
 
 const callsOf = (client, round, bridge) => Array.from({ length: CALLS }, (_, index) => {
