@@ -31,6 +31,8 @@ pub use page::BrowserPage;
 
 /// How long the exchange of the code may take.
 const CODE_EXCHANGE: Duration = Duration::from_secs(30);
+/// The scope of a refresh token at providers that are `OpenID` providers too.
+const OFFLINE_ACCESS: &str = "offline_access";
 
 /// What a person may choose about a sign-in.
 #[derive(Debug, Clone, Default)]
@@ -210,9 +212,8 @@ impl PendingSignIn {
         let discovered = discover(server, reach, http).await?;
         let listener = Listener::bind(options.callback_port, server).await?;
         let redirect_uri = listener.redirect_uri();
-        let (client, method) = register::client(&discovered, options, &redirect_uri, reach).await?;
-        let scopes =
-            if options.scopes.is_empty() { discovered.scopes.clone() } else { options.scopes.clone() };
+        let scopes = scopes(&options.scopes, &discovered);
+        let (client, method) = register::client(&discovered, options, &scopes, &redirect_uri, reach).await?;
         let (state, verifier) = (random(), Secret::new(random()));
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose().as_bytes()));
 
@@ -227,6 +228,9 @@ impl PendingSignIn {
             .append_pair("resource", &discovered.resource);
         if !scopes.is_empty() {
             url.query_pairs_mut().append_pair("scope", &scopes.join(" "));
+        }
+        if asks_to_consent(&scopes) {
+            url.query_pairs_mut().append_pair("prompt", "consent");
         }
         let expected = Expected {
             state: Secret::new(state),
@@ -331,6 +335,24 @@ impl PendingSignIn {
     }
 }
 
+/// What to ask for: what was chosen, or what the server names; and `offline_access` beside it where the provider lists
+/// it, so that the sign-in can be renewed (MCP authorization 2026-07-28, "Scope Selection Strategy"). By itself it is
+/// not asked for: where no scope is named, the provider's own choice is the better one.
+fn scopes(chosen: &[String], discovered: &Discovered) -> Vec<String> {
+    let mut scopes = if chosen.is_empty() { discovered.scopes.clone() } else { chosen.to_owned() };
+    if discovered.offline_access && !scopes.is_empty() && !scopes.iter().any(|scope| scope == OFFLINE_ACCESS)
+    {
+        scopes.push(OFFLINE_ACCESS.to_owned());
+    }
+    scopes
+}
+
+/// `offline_access` is ignored without `prompt=consent` (`OpenID` Connect Core section 11), and no refresh token comes.
+/// Nothing else needs the parameter, so providers that know neither are spared it.
+fn asks_to_consent(scopes: &[String]) -> bool {
+    scopes.iter().any(|scope| scope == OFFLINE_ACCESS)
+}
+
 /// 32 random bytes as text: a state or a PKCE verifier (RFC 7636 section 4.1).
 fn random() -> String {
     let mut bytes = [0; 32];
@@ -360,3 +382,6 @@ fn preregistered(client: &PreregisteredClient, supported: Option<&[String]>) -> 
     };
     (client, method)
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use rmcp::transport::auth::{
 use serde_json::Value;
 use url::Url;
 
-use super::SignInError;
+use super::{OFFLINE_ACCESS, SignInError};
 use crate::challenge::{Challenge, Challenges};
 use crate::http::{HttpOptions, Reach, check_url, credential_client, read_body};
 
@@ -36,7 +36,10 @@ pub(crate) struct Discovered {
     pub(crate) auth_methods: Option<Vec<String>>,
     pub(crate) metadata_documents: bool,
     pub(crate) resource: String,
+    /// What the challenge or else the server's metadata asks for.
     pub(crate) scopes: Vec<String>,
+    /// Whether the provider lists `offline_access`.
+    pub(crate) offline_access: bool,
 }
 
 /// Asks the server, reads its metadata and the provider's, and checks both.
@@ -110,6 +113,10 @@ pub(crate) async fn discover(
         auth_methods: list("token_endpoint_auth_methods_supported"),
         metadata_documents: flag("client_id_metadata_document_supported"),
         scopes: manager.select_initial_scopes(&[]).await,
+        offline_access: metadata
+            .scopes_supported
+            .as_ref()
+            .is_some_and(|scopes| scopes.iter().any(|scope| scope == OFFLINE_ACCESS)),
         issuer,
     })
 }
