@@ -21,8 +21,9 @@ use super::page::{self, Told};
 
 /// The longest query of a callback, in bytes.
 const MAX_QUERY: usize = 8 << 10;
-/// How long the browser's request is held until the sign-in is known to have worked.
-const HOLD: Duration = Duration::from_secs(45);
+/// How long the browser's request is held until the sign-in is known to have worked: the exchange of the code, the
+/// wait for a refresh in flight, and a margin.
+const HOLD: Duration = Duration::from_secs(100);
 
 /// What came back from the browser, checked.
 #[derive(Debug)]
@@ -56,7 +57,9 @@ impl Expected {
         if !pairs.contains_key("code") && !pairs.contains_key("error") {
             return Err(SignInError::NotACallback);
         }
-        if pairs.get("state").map(String::as_str) != Some(self.state.expose()) {
+        // Digests are compared, so that the time it takes tells nothing of the state.
+        let state = pairs.remove("state").map(|state| Secret::new(state).fingerprint());
+        if state != Some(self.state.fingerprint()) {
             return Err(SignInError::WrongState);
         }
         let issuer = pairs.get("iss");
@@ -154,7 +157,10 @@ impl Listener {
                     return std::future::pending().await;
                 };
                 match expected.check(&query, Waiting::nobody()) {
-                    Ok(callback) => return Ok(Callback { waiting: Waiting(Some(browser)), ..callback }),
+                    Ok(callback) => {
+                        self.turn_away();
+                        return Ok(Callback { waiting: Waiting(Some(browser)), ..callback });
+                    }
                     // Browsers ask for other things too.
                     Err(SignInError::NotACallback) => {
                         Waiting(Some(browser)).tell(Told::Failed("This is not the answer to a sign-in."));
@@ -175,6 +181,14 @@ impl Listener {
         match tokio::time::timeout(within, first).await {
             Ok(outcome) => outcome,
             Err(_) => Err(SignInError::TimedOut(within)),
+        }
+    }
+
+    /// Whoever comes now is told at once that nobody waits.
+    fn turn_away(&mut self) {
+        self.arrivals.close();
+        while let Ok((_, browser)) = self.arrivals.try_recv() {
+            let _ = browser.send(Told::TooLate);
         }
     }
 
@@ -208,10 +222,11 @@ async fn arrive(State(route): State<Route>, headers: HeaderMap, RawQuery(query):
     }
     let (browser, told) = oneshot::channel();
     if route.arrivals.send((query, browser)).await.is_err() {
-        return html(StatusCode::GONE, page::failed("No sign-in is waiting any more."));
+        return html(StatusCode::GONE, page::too_late());
     }
     match tokio::time::timeout(HOLD, told).await {
         Ok(Ok(Told::SignedIn)) => html(StatusCode::OK, page::signed_in(&route.server)),
+        Ok(Ok(Told::TooLate)) => html(StatusCode::GONE, page::too_late()),
         Ok(Ok(Told::Failed(why))) => html(StatusCode::BAD_REQUEST, page::failed(why)),
         _ => html(StatusCode::BAD_GATEWAY, page::failed("The sign-in was not completed.")),
     }
