@@ -147,6 +147,9 @@ async fn probe(server: &ServerUrl) -> Result<Probe, SignInError> {
         })
     })?;
     let status = response.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(unreachable(&format!("answered {}", status.as_u16())));
+    }
     let challenges = Challenges::parse(response.headers().get_all(WWW_AUTHENTICATE));
     let challenge = challenges.bearer().map(Challenge::to_plain);
     if status.is_success() {
