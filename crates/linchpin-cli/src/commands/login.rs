@@ -32,14 +32,14 @@ pub(super) async fn run(app: &App, args: Login) -> Result<u8, Failure> {
     let checked = check(&server).await;
     spinner.finish_and_clear();
     let app = app.linchpin(linchpin::PlainHttp::LoopbackOnly)?;
-    answer(&args, &server, &record, app.store().kind().to_string());
-    match checked {
-        Ok(()) => Ok(0),
-        Err(error) => Err(Failure::new(
-            error.disposition(),
-            format!("the sign-in is saved, but the first request with it failed: {error}"),
-        )),
+    // With --json there is one document on stdout: the answer or the failure.
+    if checked.is_ok() || !args.output.json {
+        answer(&args, &server, &record, app.store().kind().to_string());
     }
+    checked.map(|()| 0).map_err(|error| {
+        let told = format!("the sign-in is saved, but the first request with it failed: {error}");
+        Failure::new(error.disposition(), told)
+    })
 }
 
 /// How the person gets to the page and back.
@@ -163,6 +163,12 @@ fn options(args: &Login) -> Result<SignInOptions, Failure> {
         .map(|path| {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+            if text.trim().is_empty() {
+                return Err(Failure::usage(format!(
+                    "{} is empty; put the client's secret there",
+                    path.display()
+                )));
+            }
             Ok::<_, Failure>(Secret::new(text.trim()))
         })
         .transpose()?;
