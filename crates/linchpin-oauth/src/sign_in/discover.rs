@@ -11,11 +11,12 @@ use rmcp::transport::auth::{
     OAuthHttpRequest,
 };
 use serde_json::Value;
+use thiserror::Error;
 use url::Url;
 
 use super::SignInError;
 use crate::challenge::{Challenge, Challenges};
-use crate::http::{HttpOptions, Reach, check_url, credential_client, read_body};
+use crate::http::{BodyError, HttpOptions, Reach, check_url, credential_client, read_body};
 
 /// How long one request of discovery may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -66,6 +67,9 @@ pub(crate) async fn discover(
                     "its metadata points to {}, which {refused}",
                     shown(url.as_str())
                 )));
+            }
+            if let Some(unusable) = source.downcast_ref::<Unusable>() {
+                return Err(wrong(format!("its metadata at {} {unusable}", shown(url.as_str()))));
             }
             let who = shown(&url.origin().ascii_serialization());
             return Err(SignInError::Unreachable {
@@ -168,6 +172,15 @@ fn is_json_rpc(body: &[u8]) -> bool {
     serde_json::from_slice::<Value>(body).is_ok_and(|value| value.get("jsonrpc").is_some())
 }
 
+/// Why a metadata document is not read, although it was answered.
+#[derive(Debug, Error)]
+enum Unusable {
+    #[error("is longer than {MAX_METADATA} bytes")]
+    TooLarge,
+    #[error("redirects to another site, {0}, which is not followed")]
+    Elsewhere(String),
+}
+
 /// Fetches metadata for rmcp, within the bounds of this crate.
 #[derive(Debug)]
 struct Fetcher {
@@ -198,7 +211,7 @@ impl Fetcher {
                 .map_err(without_url)?;
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let next = location.and_then(|location| url.join(location).ok());
-            if let Some(next) = next
+            if let Some(next) = next.clone()
                 && follow
                 && response.status().is_redirection()
                 && head.method == Method::GET
@@ -207,11 +220,21 @@ impl Fetcher {
                 url = next;
                 continue;
             }
+            if let Some(elsewhere) = next
+                && response.status().is_redirection()
+                && elsewhere.origin() != url.origin()
+            {
+                let origin = elsewhere.origin().ascii_serialization();
+                return Err(Unusable::Elsewhere(shown(&origin)).into());
+            }
             let mut answer = http::Response::builder().status(response.status());
             if let Some(headers) = answer.headers_mut() {
                 headers.clone_from(response.headers());
             }
-            let body = read_body(response, MAX_METADATA).await?;
+            let body = match read_body(response, MAX_METADATA).await {
+                Err(BodyError::TooLarge(_)) => return Err(Unusable::TooLarge.into()),
+                body => body?,
+            };
             self.note_resource(&body);
             return Ok(answer.body(body)?);
         }
