@@ -58,6 +58,7 @@ pub(super) async fn sign_in(
     how: How,
     timeout: Duration,
 ) -> Result<Record, Failure> {
+    server.credential().ready_for_sign_in().await?;
     let looking = spinner(&format!("asking {} how to sign in", server.url()));
     let pending = server.begin_sign_in(options).await;
     looking.finish_and_clear();
