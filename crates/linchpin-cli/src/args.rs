@@ -116,9 +116,12 @@ pub(crate) struct Logout {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Only this server
+    /// Only this server: a URL for all its accounts, or a name for the one account that it means
     #[arg(value_name = "SERVER")]
     pub(crate) server: Option<String>,
+    /// Only this account
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
     /// Show again every two seconds until interrupted
     #[arg(long)]
     pub(crate) watch: bool,
