@@ -6,7 +6,10 @@
     reason = "tests are part of the world that the command is shielded from; `--nocapture` shows their figures"
 )]
 
+mod bad_input;
 mod faults;
 mod long;
+mod running;
+mod sign_in;
 mod storms;
 mod world;
