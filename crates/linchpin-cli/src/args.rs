@@ -11,7 +11,7 @@ With --json the answer is one JSON document on standard output; a failure is {er
 exit_code} there, and a line on standard error in any case.
 
 Exit codes: 0 done; 1 the server or tool answered with an error; 2 wrong usage; 3 sign-in required;
-4 temporary, try again; 5 store or configuration; 6 a wait ran out.
+4 temporary, try again; 5 store or configuration; 6 a wait ran out; 130 interrupted.
 
 Environment: LINCHPIN_HOME (everything under one directory), LINCHPIN_STORE (auto, file),
 BROWSER (the program that opens sign-in pages), LINCHPIN_LOG (for example `linchpin=debug`).";

@@ -58,7 +58,8 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) {
         table.add_row(row.iter().map(|cell| shown(cell).into_owned()));
     }
     for row in table.to_string().lines() {
-        line(row.trim_end());
+        // Cells have a blank on either side; the first one's is of no use.
+        line(row.strip_prefix(' ').unwrap_or(row).trim_end());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use linchpin::{
     ClientError, McpClient, PendingSignIn, PreregisteredClient, Record, Secret, Server, SignInError,
     SignInOptions,
@@ -86,7 +86,11 @@ fn show_page(url: &Url) {
             ));
         }
         Ok(()) => {}
-        Err(error) => output::note(format!("No browser could be opened ({error}). Open this page:\n  {url}")),
+        Err(error) => {
+            output::note(format!(
+                "No browser could be opened ({error}; see BROWSER). Open this page:\n  {url}"
+            ));
+        }
     }
 }
 
@@ -149,12 +153,12 @@ fn answer(args: &Login, server: &Server, record: &Record, store: String) {
             renewable: record.is_renewable(),
         });
     }
-    let renews = if record.is_renewable() { "renews itself" } else { "cannot be renewed" };
-    let until = status::until(record.expires_at_ms);
-    output::line(format!(
-        "signed in to {} (store: {store}; access token until {until}, {renews})",
-        server.key()
-    ));
+    let renews = if record.is_renewable() {
+        "renews itself".to_owned()
+    } else {
+        format!("cannot be renewed, ends {}", status::until(record.expires_at_ms))
+    };
+    output::line(format!("signed in to {} (store: {store}; {renews})", server.key()));
 }
 
 fn options(args: &Login) -> Result<SignInOptions, Failure> {
@@ -191,12 +195,13 @@ fn options(args: &Login) -> Result<SignInOptions, Failure> {
     })
 }
 
-/// A spinner on a terminal; nothing elsewhere.
+/// A spinner on a terminal, which leaves no trace however it ends; nothing elsewhere.
 pub(super) fn spinner(text: &str) -> ProgressBar {
     if !output::is_interactive() {
         return ProgressBar::hidden();
     }
-    let spinner = ProgressBar::new_spinner().with_message(text.to_owned());
+    let spinner =
+        ProgressBar::new_spinner().with_message(text.to_owned()).with_finish(ProgressFinish::AndClear);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
         spinner.set_style(style);
     }

@@ -41,7 +41,9 @@ pub(super) async fn run(app: &App, args: Status) -> Result<u8, Failure> {
         show(&args, &rows);
         // Each is a line on stderr; with --json the rows are the one document on stdout.
         let failures: Vec<Failure> = unreadable.into_iter().map(Failure::from).collect();
-        failures.iter().for_each(|failure| output::failure(failure, false));
+        for failure in &failures {
+            output::failure(failure, false);
+        }
         if !args.watch {
             let missing = args.server.is_some() && rows.is_empty();
             return match failures.first() {
@@ -184,7 +186,7 @@ fn show(args: &Status, rows: &[Row]) {
 
 /// A moment for people, in UTC.
 pub(super) fn until(at: Option<UnixMs>) -> String {
-    let Some(UnixMs(at)) = at else { return "the server refuses it".to_owned() };
+    let Some(UnixMs(at)) = at else { return "when the server refuses it".to_owned() };
     let timestamp = i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
     timestamp.map_or_else(|| "the far future".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }
