@@ -245,6 +245,8 @@ fn html(status: StatusCode, page: String) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(query: &str, issuer_due: bool) -> String {
@@ -257,6 +259,39 @@ mod tests {
             Err(SignInError::Denied { code }) => format!("denied {code}"),
             Err(SignInError::NotACallback) => "none".to_owned(),
             Err(other) => format!("{other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn f24_no_query_panics_and_none_passes_without_the_state(query in "[ -~]{0,60}|(code|state|iss|error|=|&|%[0-9a-f]{0,2}|s1){0,12}") {
+            let has_state = form_urlencoded::parse(query.as_bytes()).any(|pair| pair == ("state".into(), "s1".into()));
+            let outcome = check(&query, false);
+            prop_assert!(has_state || outcome == "state" || outcome == "none", "{query}: {outcome}");
+        }
+
+        #[test]
+        fn f24_what_a_provider_sends_back_is_read_back(code in "\\PC{1,40}", extra in "[a-z]{8}", value in "\\PC{0,20}", due in any::<bool>()) {
+            let query = form_urlencoded::Serializer::new(String::new())
+                .append_pair(&extra, &value)
+                .append_pair("iss", "https://as.example.com")
+                .append_pair("code", &code)
+                .append_pair("state", "s1")
+                .finish();
+            prop_assert_eq!(check(&query, due), format!("code {code}"));
+            // Anything else in place of the state ends it, whatever the rest says.
+            prop_assert_eq!(check(&query.replace("state=s1", &format!("state=s1{extra}")), due), "state");
+        }
+
+        #[test]
+        fn f25_an_error_is_told_in_visible_ascii(error in any::<String>()) {
+            let query = form_urlencoded::Serializer::new(String::new())
+                .append_pair("error", &error).append_pair("state", "s1").finish();
+            if query.len() <= MAX_QUERY {
+                let told = check(&query, false);
+                let code = told.strip_prefix("denied ").expect("an error");
+                prop_assert!(code.len() <= 64 && code.chars().all(|c| c.is_ascii_graphic()), "{told}");
+            }
         }
     }
 

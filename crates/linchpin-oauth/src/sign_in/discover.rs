@@ -314,3 +314,50 @@ fn describe(error: &AuthError) -> String {
 fn shown(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(server: &str, said: Option<&str>) -> Result<String, String> {
+        let server = ServerUrl::parse(server, PlainHttp::LoopbackOnly).expect(server);
+        let fetcher =
+            Fetcher { http: HttpOptions::default(), reach: Reach::Public, resource: Mutex::default() };
+        if let Some(said) = said {
+            let document = serde_json::json!({ "resource": said, "authorization_servers": [] });
+            fetcher.note_resource(document.to_string().as_bytes());
+        }
+        fetcher.resource(&server)
+    }
+
+    #[test]
+    fn f22_only_the_server_itself_or_its_origin_is_the_resource() {
+        const SERVER: &str = "https://mcp.example.com/mcp";
+        for said in
+            [SERVER, "https://MCP.example.com:443/mcp", "https://mcp.example.com", "https://mcp.example.com/"]
+        {
+            assert_eq!(resource(SERVER, Some(said)), Ok(said.to_owned()), "sent as it was said");
+        }
+        for said in [
+            "https://mcp.example.com/mc",
+            "https://mcp.example.com/mcp/",
+            "https://mcp.example.com/mcp/more",
+            "https://mcp.example.com/mcp?tenant=1",
+            "https://mcp.example.com/?tenant=1",
+            "https://mcp.example.com:8443/mcp",
+            "http://mcp.example.com/mcp",
+            "https://example.com/mcp",
+            "https://mcp.example.com.evil.example/mcp",
+            "https://me@mcp.example.com/mcp",
+            "/mcp",
+            "",
+        ] {
+            let told = resource(SERVER, Some(said)).expect_err(said);
+            assert!(told.contains("another resource"), "{told}");
+        }
+        assert_eq!(resource(SERVER, None), Ok(SERVER.to_owned()));
+        let told =
+            resource(SERVER, Some(&format!("https://x/\u{1b}[2J{}", "x".repeat(999)))).expect_err("hostile");
+        assert!(told.len() < 400 && !told.contains('\u{1b}'), "{told}");
+    }
+}
