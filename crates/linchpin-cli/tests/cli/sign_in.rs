@@ -223,7 +223,7 @@ async fn without_a_browser_the_address_it_ended_at_is_pasted() {
             "state" => login.type_line(&ended_at.replace(&state, "another")).await,
             "garbage" => login.type_line("is this it").await,
             "denied" => {
-                login.type_line(&format!("{callback}?error=access_denied&state={state}&iss={issuer}")).await
+                login.type_line(&format!("{callback}?error=access_denied&state={state}&iss={issuer}")).await;
             }
             _ => assert_eq!(browse(page.as_str()).await.expect("visited").status, 200),
         }
@@ -461,7 +461,9 @@ async fn p12_a_logout_forgets_also_when_the_provider_does_not_revoke() {
         let world = World::signed_in(|config| config.revocation = fault.is_some()).await;
         assert_eq!(world.login(&["--profile", "json"]).await.code, 0);
         let hangs = part.contains("10 s");
-        fault.into_iter().for_each(|fault| world.kit.fault(fault));
+        if let Some(fault) = fault {
+            world.kit.fault(fault);
+        }
         let begun = Instant::now();
         let ran = world.run(&["logout", &world.url()]).await;
         assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
