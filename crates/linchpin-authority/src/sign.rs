@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linchpin_oauth::Revocation;
-use linchpin_store::{LockRequest, Record, UnixMs};
+use linchpin_store::{LockError, LockRequest, Record, StoreError, UnixMs};
 
 use crate::CredentialError;
 use crate::credential::Shared;
@@ -26,6 +26,19 @@ pub enum SignOut {
     },
 }
 
+/// Whether the store could take a sign-in: it can be read, and its lock can be had or is held by somebody at work.
+pub(crate) async fn ready(shared: &Arc<Shared>) -> Result<(), CredentialError> {
+    match shared.store.load(&shared.key).await {
+        // A damaged predecessor is what a new sign-in repairs.
+        Ok(_) | Err(StoreError::DamagedRecord { .. }) => {}
+        Err(error) => return Err(CredentialError::Store(Arc::new(error))),
+    }
+    match shared.store.lock(&shared.key, LockRequest { purpose: "check", within: Duration::ZERO }).await {
+        Ok(_) | Err(LockError::TimedOut { .. }) => Ok(()),
+        Err(error) => Err(CredentialError::Lock(Arc::new(error))),
+    }
+}
+
 /// Saves `record` as the result of a new sign-in. The browser wait is over by now; no lock spanned it.
 pub(crate) async fn sign_in(shared: &Arc<Shared>, mut record: Record) -> Result<(), CredentialError> {
     let guard = shared.lock(LockRequest { purpose: "sign-in", within: LOCK_WAIT }).await?;
@@ -44,7 +57,7 @@ pub(crate) async fn sign_out(shared: &Arc<Shared>) -> Result<SignOut, Credential
     let revocation = match shared.store.load(&shared.key).await {
         Ok(None) => return Ok(SignOut::NotSignedIn),
         Ok(Some(record)) => shared.endpoint.revoke(&record).await,
-        Err(linchpin_store::StoreError::DamagedRecord { .. }) => Revocation::Unavailable {
+        Err(StoreError::DamagedRecord { .. }) => Revocation::Unavailable {
             problem: "cannot be told which token to revoke, the record is damaged".to_owned(),
             retry_after: None,
         },

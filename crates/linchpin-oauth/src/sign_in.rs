@@ -116,7 +116,7 @@ pub enum SignInError {
         problem: String,
     },
     /// Nobody came back from the browser.
-    #[error("no answer from the browser within {} s; run the command again", .0.as_secs())]
+    #[error("no answer from the browser within {} s; run the command again", .0.as_secs_f32())]
     TimedOut(Duration),
     /// A callback that does not belong to this sign-in.
     #[error("the browser came back with a wrong state, so its answer was not used; run the command again")]
@@ -146,6 +146,16 @@ pub enum SignInError {
         /// What can be done about it.
         disposition: Disposition,
     },
+    /// The provider does not know the client that was given, or not by this secret.
+    #[error(
+        "the provider refused the client `{client_id}` ({code}); check --client-id and --client-secret-file"
+    )]
+    ClientRefused {
+        /// `client_id`.
+        client_id: String,
+        /// The error code.
+        code: String,
+    },
     /// There is no HTTP client.
     #[error(transparent)]
     Http(#[from] HttpSetupError),
@@ -159,6 +169,7 @@ impl SignInError {
             | Self::NotAnMcpServer { .. }
             | Self::NotACallback
             | Self::NoRegistration { .. }
+            | Self::ClientRefused { .. }
             | Self::CallbackPort { .. } => Disposition::Usage,
             Self::Unreachable { .. } => Disposition::Retry,
             Self::Metadata { .. } | Self::RegistrationRefused { .. } => Disposition::Answered,
@@ -302,13 +313,8 @@ impl PendingSignIn {
         let answer = match outcome {
             Exchange::Rotated(answer) => answer,
             failed => {
-                let disposition = match &failed {
-                    Exchange::Refused { .. } | Exchange::ClientRefused { .. } => Disposition::SignIn,
-                    _ => Disposition::Retry,
-                };
                 callback.waiting.failed("The provider did not complete the sign-in.").await;
-                let problem = format!("did not complete the sign-in: {failed}");
-                return Err(SignInError::Exchange { problem, disposition });
+                return Err(not_exchanged(failed, &self.client));
             }
         };
         let record = Record {
@@ -351,6 +357,25 @@ fn scopes(chosen: &[String], discovered: &Discovered) -> Vec<String> {
 /// Nothing else needs the parameter, so providers that know neither are spared it.
 fn asks_to_consent(scopes: &[String]) -> bool {
     scopes.iter().any(|scope| scope == OFFLINE_ACCESS)
+}
+
+/// Why there are no tokens for a code. Whatever it is, the code is spent: a person goes through the browser again.
+fn not_exchanged(outcome: Exchange, client: &Client) -> SignInError {
+    let (problem, disposition) = match outcome {
+        Exchange::ClientRefused { code } if client.registration == Registration::Preregistered => {
+            return SignInError::ClientRefused { client_id: client.id.clone(), code };
+        }
+        Exchange::Refused { code } | Exchange::ClientRefused { code } => {
+            (format!("refused to complete the sign-in ({code})"), Disposition::SignIn)
+        }
+        Exchange::NotSent { problem }
+        | Exchange::Unavailable { problem, .. }
+        | Exchange::Unknown { problem } => {
+            (format!("{problem} when the sign-in was to be completed"), Disposition::Retry)
+        }
+        Exchange::Rotated(_) => ("issued tokens that were not used".to_owned(), Disposition::Retry),
+    };
+    SignInError::Exchange { problem, disposition }
 }
 
 /// 32 random bytes as text: a state or a PKCE verifier (RFC 7636 section 4.1).
