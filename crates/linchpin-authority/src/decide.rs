@@ -60,7 +60,9 @@ pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Dec
     };
     let access = record.access_token.fingerprint();
     let is_known = cause.known() == Some(&access);
-    let is_refused = is_known && matches!(cause, Cause::Refused(_));
+    // By this asker, or by another whose refresh was then refused for good.
+    let is_refused =
+        is_known && matches!(cause, Cause::Refused(_)) || record.is_refused() && !record.is_renewable();
     let life = Life { obtained: record.obtained_at_ms, ends: record.expires_at_ms };
     let freshness = life.freshness(now, 0.0);
 
@@ -79,7 +81,7 @@ pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Dec
     let refused_lately = record.refused.as_ref().is_some_and(|refused| {
         refused.fingerprint == access && now.since(refused.at_ms) < NO_EXCHANGE_AFTER_REFUSAL
     });
-    if is_refused && refused_lately {
+    if is_refused && refused_lately && record.is_renewable() {
         return Decision::SignInRequired(SignInReason::RefusedAfterExchange);
     }
     let Some(refresh) = record.refresh_fingerprint() else {

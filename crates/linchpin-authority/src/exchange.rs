@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use linchpin_oauth::{Exchange, TokenAnswer};
-use linchpin_store::{DeadToken, ExchangeMark, Record, UnixMs};
+use linchpin_store::{DeadToken, ExchangeMark, Fingerprint, Record, RefusedToken, UnixMs};
 
 use crate::decide::{LONGEST_RETRY, PRESENTATIONS};
 
@@ -111,8 +111,12 @@ pub(crate) fn rotated(mut record: Record, answer: TokenAnswer, begun: UnixMs) ->
     record
 }
 
-/// `record` after its refresh token was refused for good (P10, P11). Everything else stays.
-pub(crate) fn buried(mut record: Record, code: &str, now: UnixMs) -> Record {
+/// `record` after its refresh token was refused for good (P10, P11). `rejected` is the access token that the server
+/// had refused, if that was why: nobody is to try it again. Everything else stays.
+pub(crate) fn buried(mut record: Record, code: &str, rejected: Option<&Fingerprint>, now: UnixMs) -> Record {
+    if let Some(fingerprint) = rejected.filter(|rejected| **rejected == record.access_token.fingerprint()) {
+        record.refused = Some(RefusedToken { fingerprint: fingerprint.clone(), at_ms: now });
+    }
     record.dead = record.refresh_fingerprint().map(|fingerprint| DeadToken {
         fingerprint,
         reason: code.to_owned(),

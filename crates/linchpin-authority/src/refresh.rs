@@ -168,7 +168,11 @@ impl Transaction<'_> {
         let current = self.shared.load().await?;
         match current {
             Some(current) if current.refresh_fingerprint() == presented.refresh_fingerprint() => {
-                let record = buried(current, &code, now);
+                let rejected = match self.cause {
+                    Cause::Refused(rejected) => Some(rejected),
+                    Cause::Ended(_) | Cause::Short(..) => None,
+                };
+                let record = buried(current, &code, rejected, now);
                 self.save_or_warn(&record).await;
                 // An access token that has not ended stays in use, unless it is what the server refused.
                 if decide(Some(&record), self.cause, now) == Decision::Adopt {

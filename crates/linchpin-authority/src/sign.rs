@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use linchpin_oauth::Revocation;
 use linchpin_store::{
-    CredentialGuard, KeyringError, LockRequest, Record, Store, StoreError, StoreKind, UnixMs,
+    CredentialGuard, KeyringError, LockError, LockRequest, Record, Store, StoreError, StoreKind, UnixMs,
 };
 
 use crate::CredentialError;
@@ -37,6 +37,19 @@ pub struct Leftover {
     pub store: StoreKind,
     /// Why not.
     pub error: Arc<StoreError>,
+}
+
+/// Whether the store could take a sign-in: it can be read, and its lock can be had or is held by somebody at work.
+pub(crate) async fn ready(shared: &Arc<Shared>) -> Result<(), CredentialError> {
+    match shared.store.load(&shared.key).await {
+        // A damaged predecessor is what a new sign-in repairs.
+        Ok(_) | Err(StoreError::DamagedRecord { .. }) => {}
+        Err(error) => return Err(CredentialError::Store(Arc::new(error))),
+    }
+    match shared.store.lock(&shared.key, LockRequest { purpose: "check", within: Duration::ZERO }).await {
+        Ok(_) | Err(LockError::TimedOut { .. }) => Ok(()),
+        Err(error) => Err(CredentialError::Lock(Arc::new(error))),
+    }
 }
 
 /// Saves `record` as the result of a new sign-in. The browser wait is over by now; no lock spanned it.

@@ -6,7 +6,7 @@ use linchpin::{HttpOptions, Linchpin, PlainHttp, Profile, Server, ServerUrl};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Command, Target};
-use crate::config::{Config, NamedServer};
+use crate::config::{Config, NamedServer, check_name};
 use crate::failure::Failure;
 use crate::output;
 
@@ -77,13 +77,18 @@ pub(crate) fn looks_like_a_url(text: &str) -> bool {
 }
 
 fn named(name: &str) -> Result<NamedServer, Failure> {
+    if check_name(name).is_err() {
+        return Err(Failure::usage(format!(
+            "`{}` is neither a URL nor a name; give one like https://mcp.example.com/mcp, or a name from `linchpin list`",
+            output::shown(name)
+        )));
+    }
     let config = config()?;
     if let Some(server) = config.find(name)? {
         return Ok(server);
     }
     let known: Vec<_> = config.servers()?.into_iter().map(|server| server.name).collect();
     let known = if known.is_empty() { "no server has a name yet".to_owned() } else { known.join(", ") };
-    let name = output::shown(name);
     Err(Failure::usage(format!(
         "there is no server named `{name}` ({known}); give a URL, or `linchpin add {name} URL`"
     )))

@@ -7,15 +7,18 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 const AFTER_HELP: &str = "\
+With --json the answer is one JSON document on standard output; a failure is {error, disposition,
+exit_code} there, and a line on standard error in any case.
+
 Exit codes: 0 done; 1 the server or tool answered with an error; 2 wrong usage; 3 sign-in required;
-4 temporary, try again; 5 store or configuration; 6 a wait ran out.
+4 temporary, try again; 5 store or configuration; 6 a wait ran out; 130 interrupted.
 
 Environment: LINCHPIN_HOME (everything under one directory), LINCHPIN_STORE (auto, file),
 BROWSER (the program that opens sign-in pages), LINCHPIN_LOG (for example `linchpin=debug`).";
 
 /// One sign-in per MCP server, shared by every process on the machine.
 #[derive(Debug, Parser)]
-#[command(name = "linchpin", version, about, after_help = AFTER_HELP, disable_help_subcommand = true)]
+#[command(name = "linchpin", version, after_help = AFTER_HELP, disable_help_subcommand = true)]
 #[command(propagate_version = true, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -116,9 +119,12 @@ pub(crate) struct Logout {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Only this server
+    /// Only this server: a URL for all its accounts, or a name for the one account that it means
     #[arg(value_name = "SERVER")]
     pub(crate) server: Option<String>,
+    /// Only this account
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
     /// Show again every two seconds until interrupted
     #[arg(long)]
     pub(crate) watch: bool,

@@ -18,10 +18,10 @@ pub(crate) fn note(text: impl AsRef<str>) {
     let _ = writeln!(anstream::stderr().lock(), "{}", text.as_ref());
 }
 
-/// Prints `value` as one JSON document on stdout.
+/// Prints `value` as one JSON document on stdout. What could act on a terminal is escaped beyond what JSON asks for.
 pub(crate) fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => line(text),
+        Ok(text) => line(escaped(&text)),
         Err(error) => note(format!("linchpin: the answer cannot be written as JSON: {error}")),
     }
 }
@@ -58,7 +58,8 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) {
         table.add_row(row.iter().map(|cell| shown(cell).into_owned()));
     }
     for row in table.to_string().lines() {
-        line(row.trim_end());
+        // Cells have a blank on either side; the first one's is of no use.
+        line(row.strip_prefix(' ').unwrap_or(row).trim_end());
     }
 }
 
@@ -67,12 +68,32 @@ pub(crate) fn is_interactive() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Text from elsewhere without the power to move the cursor, change colours or break a line (F25).
+/// Text from elsewhere without the power to move the cursor, change colours, break a line or reorder it (F25).
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(char::is_control) {
+    if !text.chars().any(acts) {
         return Cow::Borrowed(text);
     }
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    text.chars().map(|c| if acts(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Whether a terminal acts on a character instead of showing it: controls, line separators, and the marks that
+/// reverse the direction of what follows.
+fn acts(c: char) -> bool {
+    let reorders =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || reorders || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// JSON text with such characters written as escapes. They stand only in strings; the line breaks between values
+/// stay.
+fn escaped(json: &str) -> Cow<'_, str> {
+    let wants = |c: char| acts(c) && c != '\n';
+    if !json.chars().any(wants) {
+        return Cow::Borrowed(json);
+    }
+    // All of them are in the plane that four digits write.
+    let escape = |c: char| if wants(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
+    json.chars().map(escape).collect::<String>().into()
 }
 
 /// Like [`shown`], for text of several lines.
@@ -85,9 +106,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn f25_json_says_the_same_without_such_characters() {
+        let value = serde_json::json!({ "a": "x\u{9b}1m\u{7f}\u{202e}\n\u{1b}ü" });
+        let text = serde_json::to_string_pretty(&value).expect("JSON");
+        let escaped = escaped(&text);
+        assert!(!escaped.chars().any(|c| acts(c) && c != '\n'), "{escaped}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).expect("still JSON"), value);
+    }
+
+    #[test]
     fn f25_escape_sequences_lose_their_power() {
         assert_eq!(shown("plain ünïcode"), "plain ünïcode");
         assert_eq!(shown("a\u{1b}]0;owned\u{7}b\r\nc\u{9b}1m"), "a�]0;owned�b��c�1m");
+        assert_eq!(shown("a\u{202e}b\u{2028}c\u{2069}"), "a�b�c�");
         assert_eq!(shown_lines("a\u{1b}[2J\nb"), "a�[2J\nb");
     }
 }

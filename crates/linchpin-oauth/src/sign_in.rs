@@ -31,6 +31,8 @@ pub use page::BrowserPage;
 
 /// How long the exchange of the code may take.
 const CODE_EXCHANGE: Duration = Duration::from_secs(30);
+/// The scope of a refresh token at providers that are `OpenID` providers too.
+const OFFLINE_ACCESS: &str = "offline_access";
 
 /// What a person may choose about a sign-in.
 #[derive(Debug, Clone, Default)]
@@ -114,7 +116,7 @@ pub enum SignInError {
         problem: String,
     },
     /// Nobody came back from the browser.
-    #[error("no answer from the browser within {} s; run the command again", .0.as_secs())]
+    #[error("no answer from the browser within {} s; run the command again", .0.as_secs_f32())]
     TimedOut(Duration),
     /// A callback that does not belong to this sign-in.
     #[error("the browser came back with a wrong state, so its answer was not used; run the command again")]
@@ -144,6 +146,16 @@ pub enum SignInError {
         /// What can be done about it.
         disposition: Disposition,
     },
+    /// The provider does not know the client that was given, or not by this secret.
+    #[error(
+        "the provider refused the client `{client_id}` ({code}); check --client-id and --client-secret-file"
+    )]
+    ClientRefused {
+        /// `client_id`.
+        client_id: String,
+        /// The error code.
+        code: String,
+    },
     /// There is no HTTP client.
     #[error(transparent)]
     Http(#[from] HttpSetupError),
@@ -157,6 +169,7 @@ impl SignInError {
             | Self::NotAnMcpServer { .. }
             | Self::NotACallback
             | Self::NoRegistration { .. }
+            | Self::ClientRefused { .. }
             | Self::CallbackPort { .. } => Disposition::Usage,
             Self::Unreachable { .. } => Disposition::Retry,
             Self::Metadata { .. } | Self::RegistrationRefused { .. } => Disposition::Answered,
@@ -210,9 +223,8 @@ impl PendingSignIn {
         let discovered = discover(server, reach, http).await?;
         let listener = Listener::bind(options.callback_port, server).await?;
         let redirect_uri = listener.redirect_uri();
-        let (client, method) = register::client(&discovered, options, &redirect_uri, reach).await?;
-        let scopes =
-            if options.scopes.is_empty() { discovered.scopes.clone() } else { options.scopes.clone() };
+        let scopes = scopes(&options.scopes, &discovered);
+        let (client, method) = register::client(&discovered, options, &scopes, &redirect_uri, reach).await?;
         let (state, verifier) = (random(), Secret::new(random()));
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.expose().as_bytes()));
 
@@ -227,6 +239,9 @@ impl PendingSignIn {
             .append_pair("resource", &discovered.resource);
         if !scopes.is_empty() {
             url.query_pairs_mut().append_pair("scope", &scopes.join(" "));
+        }
+        if asks_to_consent(&scopes) {
+            url.query_pairs_mut().append_pair("prompt", "consent");
         }
         let expected = Expected {
             state: Secret::new(state),
@@ -298,13 +313,8 @@ impl PendingSignIn {
         let answer = match outcome {
             Exchange::Rotated(answer) => answer,
             failed => {
-                let disposition = match &failed {
-                    Exchange::Refused { .. } | Exchange::ClientRefused { .. } => Disposition::SignIn,
-                    _ => Disposition::Retry,
-                };
                 callback.waiting.failed("The provider did not complete the sign-in.").await;
-                let problem = format!("did not complete the sign-in: {failed}");
-                return Err(SignInError::Exchange { problem, disposition });
+                return Err(not_exchanged(failed, &self.client));
             }
         };
         let record = Record {
@@ -329,6 +339,43 @@ impl PendingSignIn {
         };
         Ok(SignedIn { record, page: BrowserPage::new(callback.waiting, self.listener) })
     }
+}
+
+/// What to ask for: what was chosen, or what the server names; and `offline_access` beside it where the provider lists
+/// it, so that the sign-in can be renewed (MCP authorization 2026-07-28, "Scope Selection Strategy"). By itself it is
+/// not asked for: where no scope is named, the provider's own choice is the better one.
+fn scopes(chosen: &[String], discovered: &Discovered) -> Vec<String> {
+    let mut scopes = if chosen.is_empty() { discovered.scopes.clone() } else { chosen.to_owned() };
+    if discovered.offline_access && !scopes.is_empty() && !scopes.iter().any(|scope| scope == OFFLINE_ACCESS)
+    {
+        scopes.push(OFFLINE_ACCESS.to_owned());
+    }
+    scopes
+}
+
+/// `offline_access` is ignored without `prompt=consent` (`OpenID` Connect Core section 11), and no refresh token comes.
+/// Nothing else needs the parameter, so providers that know neither are spared it.
+fn asks_to_consent(scopes: &[String]) -> bool {
+    scopes.iter().any(|scope| scope == OFFLINE_ACCESS)
+}
+
+/// Why there are no tokens for a code. Whatever it is, the code is spent: a person goes through the browser again.
+fn not_exchanged(outcome: Exchange, client: &Client) -> SignInError {
+    let (problem, disposition) = match outcome {
+        Exchange::ClientRefused { code } if client.registration == Registration::Preregistered => {
+            return SignInError::ClientRefused { client_id: client.id.clone(), code };
+        }
+        Exchange::Refused { code } | Exchange::ClientRefused { code } => {
+            (format!("refused to complete the sign-in ({code})"), Disposition::SignIn)
+        }
+        Exchange::NotSent { problem }
+        | Exchange::Unavailable { problem, .. }
+        | Exchange::Unknown { problem } => {
+            (format!("{problem} when the sign-in was to be completed"), Disposition::Retry)
+        }
+        Exchange::Rotated(_) => ("issued tokens that were not used".to_owned(), Disposition::Retry),
+    };
+    SignInError::Exchange { problem, disposition }
 }
 
 /// 32 random bytes as text: a state or a PKCE verifier (RFC 7636 section 4.1).
@@ -360,3 +407,6 @@ fn preregistered(client: &PreregisteredClient, supported: Option<&[String]>) -> 
     };
     (client, method)
 }
+
+#[cfg(test)]
+mod tests;

@@ -152,6 +152,17 @@ impl Record {
         self.expires_at_ms.is_none_or(|end| now < end)
     }
 
+    /// Whether the access token is of any use at `now`: it has not ended, and it is not one that the server refuses
+    /// and that cannot be renewed.
+    pub fn is_usable(&self, now: UnixMs) -> bool {
+        self.is_live(now) && (self.is_renewable() || !self.is_refused())
+    }
+
+    /// Whether the access token is noted as one that the server refuses.
+    pub fn is_refused(&self) -> bool {
+        self.refused.as_ref().is_some_and(|refused| refused.fingerprint == self.access_token.fingerprint())
+    }
+
     /// The fingerprint of the refresh token, if there is one.
     pub fn refresh_fingerprint(&self) -> Option<Fingerprint> {
         self.refresh_token.as_ref().map(Secret::fingerprint)

@@ -1,5 +1,6 @@
 //! What a browser does with a sign-in page: GET, and follow where it is sent.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub struct Page {
     pub url: String,
     /// The status of its answer.
     pub status: u16,
+    /// The headers of its answer, their names in lower case.
+    pub headers: BTreeMap<String, String>,
     /// What it shows.
     pub body: String,
 }
@@ -51,10 +54,15 @@ async fn follow(url: &str) -> io::Result<Page> {
             connection.abort();
             continue;
         }
+        let headers = answer
+            .headers()
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())));
+        let headers = headers.collect();
         let body = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
         connection.abort();
         let body = String::from_utf8_lossy(&body).into_owned();
-        return Ok(Page { url, status: status.as_u16(), body });
+        return Ok(Page { url, status: status.as_u16(), headers, body });
     }
     Err(io::Error::other("redirected too often"))
 }

@@ -189,6 +189,11 @@ impl Kit {
         self.shared.grants().planted()
     }
 
+    /// Registers a client by hand, as an operator would: its secret, unless `auth_method` is `none`.
+    pub fn add_client(&self, id: &str, auth_method: &str, redirect_uri: &str) -> Option<String> {
+        provider::add_client(&self.shared, id, auth_method, redirect_uri)
+    }
+
     /// A complete sign-in as a client of its own.
     pub fn sign_in(&self) -> io::Result<SignedIn> {
         provider::sign_in(&self.shared)

@@ -132,6 +132,19 @@ fn new_client(shared: &Shared, config: &Config, redirect_uris: Vec<String>) -> (
     (id, client)
 }
 
+/// A client that was not registered over HTTP.
+pub(crate) fn add_client(shared: &Shared, id: &str, auth_method: &str, redirect_uri: &str) -> Option<String> {
+    let mut grants = shared.grants();
+    let secret = (auth_method != "none").then(|| grants.plant("cs"));
+    let client = RegisteredClient {
+        redirect_uris: vec![redirect_uri.to_owned()],
+        secret: secret.clone(),
+        auth_method: auth_method.to_owned(),
+    };
+    grants.clients.insert(id.to_owned(), client);
+    secret
+}
+
 fn authorize(shared: &Shared, request: &Request<Bytes>) -> Answer {
     shared.counts().authorizations += 1;
     let asked = form(request.uri().query().unwrap_or_default().as_bytes());

@@ -165,6 +165,22 @@ fn answered(error: &rmcp::ErrorData) -> ClientError {
     ClientError::Answered { code: error.code.0, message: error.message.to_string() }
 }
 
+/// An answer that is neither MCP nor about the sign-in: out of order for now, or a refusal.
+fn http_status(status: u16, retry_after: Option<&str>) -> ClientError {
+    let later = retry_after.filter(|text| text.len() <= 10 && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let later = later.map(|seconds| format!(" in {seconds} s")).unwrap_or_default();
+    match status {
+        408 | 429 | 500.. => ClientError::Send {
+            message: format!("the server answered {status}; try again{later}"),
+            disposition: Disposition::Retry,
+        },
+        _ => ClientError::Send {
+            message: format!("the server answered {status} to an MCP request; check the URL"),
+            disposition: Disposition::Answered,
+        },
+    }
+}
+
 /// What the transport failed with, found where rmcp put it.
 fn sent(error: &(dyn StdError + 'static), login: &str) -> ClientError {
     let mut source = Some(error);
@@ -173,6 +189,15 @@ fn sent(error: &(dyn StdError + 'static), login: &str) -> ClientError {
             return match error {
                 StreamableHttpError::Client(error) => {
                     ClientError::Send { message: error.to_string(), disposition: error.disposition() }
+                }
+                StreamableHttpError::HttpStatus(error) => {
+                    http_status(error.status, error.retry_after.as_deref())
+                }
+                // How the transport tells of any other status.
+                StreamableHttpError::UnexpectedServerResponse(text)
+                    if text.strip_prefix("HTTP ").is_some_and(|status| status.parse::<u16>().is_ok()) =>
+                {
+                    http_status(text[5..].parse().unwrap_or_default(), None)
                 }
                 other => match other.auth_challenge() {
                     Some(challenge) => ClientError::AuthenticationRequired {

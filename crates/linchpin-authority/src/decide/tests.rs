@@ -168,6 +168,15 @@ fn p06_every_row_of_the_decision() {
             Adopt,
         ),
         ("refused, dead", Some(with(|r| r.dead = Some(dead("R")))), &refused_a, refused_for_good()),
+        (
+            "dead, and another found the access token refused",
+            Some(with(|r| {
+                r.dead = Some(dead("R"));
+                r.refused = Some(refused("A", 100));
+            })),
+            &start,
+            refused_for_good(),
+        ),
         ("refused, another is dead", Some(with(|r| r.dead = Some(dead("Q")))), &refused_a, first.clone()),
         (
             "a mark: the one repeat, at once",
@@ -281,7 +290,7 @@ proptest! {
     #[test]
     fn p16_a_late_refusal_of_an_older_token_costs_no_exchange(record in any_record(), now in 0..2_000_000_000u64) {
         let life = Life { obtained: record.obtained_at_ms, ends: record.expires_at_ms };
-        prop_assume!(life.freshness(UnixMs(now), 0.0) == Freshness::Fresh);
+        prop_assume!(life.freshness(UnixMs(now), 0.0) == Freshness::Fresh && !record.is_refused());
         prop_assert_eq!(decide(Some(&record), &Cause::Refused(fp("older")), UnixMs(now)), Decision::Adopt);
     }
 }

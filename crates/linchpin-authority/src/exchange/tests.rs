@@ -94,9 +94,13 @@ fn p14_what_an_answer_leaves_out_is_carried_forward() {
 #[test]
 fn p11_burying_changes_nothing_but_the_note() {
     let before = marked(crate::credential::tests::record("A1", "R1"), 1, UnixMs(7));
-    let after = buried(before.clone(), "invalid_grant", UnixMs(8));
+    let after = buried(before.clone(), "invalid_grant", None, UnixMs(8));
     assert!(!after.is_renewable());
     assert_eq!(after.access_token, before.access_token);
     assert_eq!(after.refresh_token, before.refresh_token);
     assert_eq!(after.exchange, None);
+    assert_eq!(after.refused, None);
+    let rejected = before.access_token.fingerprint();
+    let after = buried(before, "invalid_grant", Some(&rejected), UnixMs(8));
+    assert!(after.is_refused() && !after.is_usable(UnixMs(1)));
 }

@@ -1,9 +1,8 @@
 //! `linchpin call`: one call of a tool.
 
-use std::io::Read as _;
-
 use linchpin::{Disposition, McpClient};
 use serde_json::{Map, Value};
+use tokio::io::AsyncReadExt as _;
 
 use super::login::spinner;
 use crate::app::App;
@@ -15,7 +14,7 @@ use crate::output;
 const MAX_ARGUMENTS: u64 = 64 << 20;
 
 pub(super) async fn run(app: &App, args: Call) -> Result<u8, Failure> {
-    let arguments = arguments(&args.arguments)?;
+    let arguments = arguments(&args.arguments).await?;
     let server = app.server(&args.target)?;
     let waiting = spinner(&format!("calling {}", output::shown(&args.tool)));
     let outcome = async {
@@ -39,10 +38,10 @@ pub(super) async fn run(app: &App, args: Call) -> Result<u8, Failure> {
     Ok(if failed { Disposition::Answered.exit_code() } else { 0 })
 }
 
-fn arguments(text: &str) -> Result<Map<String, Value>, Failure> {
+async fn arguments(text: &str) -> Result<Map<String, Value>, Failure> {
     let mut input = String::new();
     let text = if text == "-" {
-        std::io::stdin().take(MAX_ARGUMENTS).read_to_string(&mut input).map_err(|error| {
+        tokio::io::stdin().take(MAX_ARGUMENTS).read_to_string(&mut input).await.map_err(|error| {
             Failure::usage(format!("cannot read the arguments from standard input: {error}"))
         })?;
         &input

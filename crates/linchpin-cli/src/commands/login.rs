@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use linchpin::{
     ClientError, McpClient, PendingSignIn, PreregisteredClient, Record, Secret, Server, SignInError,
     SignInOptions,
@@ -32,14 +32,14 @@ pub(super) async fn run(app: &App, args: Login) -> Result<u8, Failure> {
     let checked = check(&server).await;
     spinner.finish_and_clear();
     let app = app.linchpin(linchpin::PlainHttp::LoopbackOnly)?;
-    answer(&args, &server, &record, app.store().kind().to_string());
-    match checked {
-        Ok(()) => Ok(0),
-        Err(error) => Err(Failure::new(
-            error.disposition(),
-            format!("the sign-in is saved, but the first request with it failed: {error}"),
-        )),
+    // With --json there is one document on stdout: the answer or the failure.
+    if checked.is_ok() || !args.output.json {
+        answer(&args, &server, &record, app.store().kind().to_string());
     }
+    checked.map(|()| 0).map_err(|error| {
+        let told = format!("the sign-in is saved, but the first request with it failed: {error}");
+        Failure::new(error.disposition(), told)
+    })
 }
 
 /// How the person gets to the page and back.
@@ -58,6 +58,7 @@ pub(super) async fn sign_in(
     how: How,
     timeout: Duration,
 ) -> Result<Record, Failure> {
+    server.credential().ready_for_sign_in().await?;
     let looking = spinner(&format!("asking {} how to sign in", server.url()));
     let pending = server.begin_sign_in(options).await;
     looking.finish_and_clear();
@@ -85,7 +86,11 @@ fn show_page(url: &Url) {
             ));
         }
         Ok(()) => {}
-        Err(error) => output::note(format!("No browser could be opened ({error}). Open this page:\n  {url}")),
+        Err(error) => {
+            output::note(format!(
+                "No browser could be opened ({error}; see BROWSER). Open this page:\n  {url}"
+            ));
+        }
     }
 }
 
@@ -148,12 +153,12 @@ fn answer(args: &Login, server: &Server, record: &Record, store: String) {
             renewable: record.is_renewable(),
         });
     }
-    let renews = if record.is_renewable() { "renews itself" } else { "cannot be renewed" };
-    let until = status::until(record.expires_at_ms);
-    output::line(format!(
-        "signed in to {} (store: {store}; access token until {until}, {renews})",
-        server.key()
-    ));
+    let renews = if record.is_renewable() {
+        "renews itself".to_owned()
+    } else {
+        format!("cannot be renewed, ends {}", status::until(record.expires_at_ms))
+    };
+    output::line(format!("signed in to {} (store: {store}; {renews})", server.key()));
 }
 
 fn options(args: &Login) -> Result<SignInOptions, Failure> {
@@ -163,6 +168,12 @@ fn options(args: &Login) -> Result<SignInOptions, Failure> {
         .map(|path| {
             let text = std::fs::read_to_string(path)
                 .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+            if text.trim().is_empty() {
+                return Err(Failure::usage(format!(
+                    "{} is empty; put the client's secret there",
+                    path.display()
+                )));
+            }
             Ok::<_, Failure>(Secret::new(text.trim()))
         })
         .transpose()?;
@@ -184,12 +195,13 @@ fn options(args: &Login) -> Result<SignInOptions, Failure> {
     })
 }
 
-/// A spinner on a terminal; nothing elsewhere.
+/// A spinner on a terminal, which leaves no trace however it ends; nothing elsewhere.
 pub(super) fn spinner(text: &str) -> ProgressBar {
     if !output::is_interactive() {
         return ProgressBar::hidden();
     }
-    let spinner = ProgressBar::new_spinner().with_message(text.to_owned());
+    let spinner =
+        ProgressBar::new_spinner().with_message(text.to_owned()).with_finish(ProgressFinish::AndClear);
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
         spinner.set_style(style);
     }
@@ -201,5 +213,5 @@ pub(super) fn spinner(text: &str) -> ProgressBar {
 pub(super) async fn is_signed_in(server: &Server) -> Result<bool, Failure> {
     let record = server.record().await?;
     let now = linchpin::Clock::now(&linchpin::SystemClock);
-    Ok(record.is_some_and(|record| record.is_renewable() || record.is_live(now)))
+    Ok(record.is_some_and(|record| record.is_renewable() || record.is_usable(now)))
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use linchpin::{Clock as _, CredentialKey, Disposition, PlainHttp, Record, StoreError, SystemClock, UnixMs};
+use linchpin::{
+    Clock as _, CredentialKey, Disposition, PlainHttp, Profile, Record, ServerUrl, StoreError, SystemClock,
+    UnixMs,
+};
 use serde::Serialize;
 
 use crate::app::{self, App};
@@ -31,15 +34,20 @@ struct Row {
 
 pub(super) async fn run(app: &App, args: Status) -> Result<u8, Failure> {
     loop {
-        let (rows, unreadable) = rows(app, args.server.as_deref()).await?;
+        let (rows, unreadable) = rows(app, &args).await?;
         if args.watch && !args.output.json {
             let _ = std::io::Write::write_all(&mut anstream::stdout(), b"\x1b[2J\x1b[H");
         }
         show(&args, &rows);
+        // Each is a line on stderr; with --json the rows are the one document on stdout.
+        let failures: Vec<Failure> = unreadable.into_iter().map(Failure::from).collect();
+        for failure in &failures {
+            output::failure(failure, false);
+        }
         if !args.watch {
             let missing = args.server.is_some() && rows.is_empty();
-            return match unreadable {
-                Some(error) => Err(error.into()),
+            return match failures.first() {
+                Some(failure) => Ok(failure.disposition.exit_code()),
                 None if missing => Ok(Disposition::SignIn.exit_code()),
                 None => Ok(0),
             };
@@ -48,21 +56,42 @@ pub(super) async fn run(app: &App, args: Status) -> Result<u8, Failure> {
     }
 }
 
+/// Which sign-ins are asked for.
+struct Wanted {
+    server: Option<ServerUrl>,
+    profile: Option<Profile>,
+}
+
+impl Wanted {
+    fn new(app: &App, args: &Status) -> Result<Self, Failure> {
+        let Some(server) = &args.server else {
+            let profile = args.profile.as_deref().map(Profile::parse).transpose();
+            let profile = profile.map_err(|error| Failure::usage(error.to_string()))?;
+            return Ok(Self { server: None, profile });
+        };
+        // Nothing is sent there, so plain http is no danger.
+        let target = Target { server: server.clone(), profile: args.profile.clone(), allow_http: true };
+        let key = app.server(&target)?.key().clone();
+        let any = app::looks_like_a_url(server) && args.profile.is_none();
+        Ok(Self { server: Some(key.server), profile: Some(key.profile).filter(|_| !any) })
+    }
+
+    fn includes(&self, key: &CredentialKey) -> bool {
+        self.server.as_ref().is_none_or(|server| *server == key.server)
+            && self.profile.as_ref().is_none_or(|profile| *profile == key.profile)
+    }
+}
+
 /// The rows, and what could not be read.
-async fn rows(app: &App, only: Option<&str>) -> Result<(Vec<Row>, Option<StoreError>), Failure> {
-    let wanted = only
-        .map(|server| {
-            let target = Target { server: server.to_owned(), profile: None, allow_http: true };
-            app.server(&target).map(|server| server.url().clone())
-        })
-        .transpose()?;
+async fn rows(app: &App, args: &Status) -> Result<(Vec<Row>, Vec<StoreError>), Failure> {
+    let wanted = Wanted::new(app, args)?;
     let linchpin = app.linchpin(PlainHttp::LoopbackOnly)?;
     let named = app::config()?.servers()?;
     let store = linchpin.store().kind().to_string();
-    let mut unreadable = None;
+    let mut unreadable = Vec::new();
     let mut rows = Vec::new();
     for (key, record) in linchpin.sign_ins().await? {
-        if wanted.as_ref().is_some_and(|wanted| *wanted != key.server) {
+        if !wanted.includes(&key) {
             continue;
         }
         let name = named
@@ -71,15 +100,33 @@ async fn rows(app: &App, only: Option<&str>) -> Result<(Vec<Row>, Option<StoreEr
             .map(|named| named.name.clone());
         match record {
             Ok(record) => rows.push(row(name, &key, &record, store.clone())),
-            Err(error) => unreadable = Some(error),
+            Err(error) => {
+                rows.push(damaged(name, &key, store.clone()));
+                unreadable.push(error);
+            }
         }
     }
     Ok((rows, unreadable))
 }
 
+fn damaged(name: Option<String>, key: &CredentialKey, store: String) -> Row {
+    Row {
+        name,
+        server: key.server.to_string(),
+        profile: key.profile.to_string(),
+        store,
+        state: "damaged",
+        issuer: None,
+        scopes: Vec::new(),
+        expires_at_ms: None,
+        renewable: false,
+        last_event: "cannot be read".to_owned(),
+    }
+}
+
 fn row(name: Option<String>, key: &CredentialKey, record: &Record, store: String) -> Row {
     let now = SystemClock.now();
-    let state = match (record.is_live(now), record.is_renewable()) {
+    let state = match (record.is_usable(now), record.is_renewable()) {
         (true, _) => "valid",
         (false, true) => "renews at next use",
         (false, false) => "sign-in required",
@@ -139,7 +186,7 @@ fn show(args: &Status, rows: &[Row]) {
 
 /// A moment for people, in UTC.
 pub(super) fn until(at: Option<UnixMs>) -> String {
-    let Some(UnixMs(at)) = at else { return "the server refuses it".to_owned() };
+    let Some(UnixMs(at)) = at else { return "when the server refuses it".to_owned() };
     let timestamp = i64::try_from(at).ok().and_then(|at| Timestamp::from_millisecond(at).ok());
     timestamp.map_or_else(|| "the far future".to_owned(), |at| at.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
 }

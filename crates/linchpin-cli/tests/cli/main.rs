@@ -6,7 +6,11 @@
     reason = "tests are part of the world that the command is shielded from; `--nocapture` shows their figures"
 )]
 
+mod bad_input;
+mod commands;
 mod faults;
 mod long;
+mod running;
+mod sign_in;
 mod storms;
 mod world;

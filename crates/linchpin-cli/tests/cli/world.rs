@@ -222,7 +222,7 @@ impl World {
         });
     }
 
-    fn note(&self, printed: &str) {
+    pub(crate) fn note(&self, printed: &str) {
         self.printed.lock().expect("no panic").push(printed.to_owned());
     }
 

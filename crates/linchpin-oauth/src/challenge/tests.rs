@@ -85,4 +85,20 @@ proptest! {
             prop_assert_eq!(challenges.bearer().and_then(|challenge| challenge.parameter(name)), Some(value.as_str()));
         }
     }
+
+    #[test]
+    fn the_plain_form_reads_back_as_the_same_challenge(line in "(Bearer|Basic|DPoP|scope|error|resource_metadata|=|\"|,| |\\\\|[a-z:/?.]{0,6}){0,24}") {
+        let challenges = parse(&[&line]);
+        if let Some(challenge) = challenges.bearer() {
+            let plain = challenge.to_plain();
+            let again = parse(&[&plain]);
+            let again = again.bearer().expect("a Bearer challenge stays one");
+            // Once written out, nothing is lost or made up by reading it again.
+            prop_assert_eq!(again.to_plain(), plain);
+            for name in ["scope", "error", "resource_metadata"] {
+                let (before, after) = (challenge.parameter(name), again.parameter(name));
+                prop_assert!(after.is_none() || after == before, "{}: {:?} became {:?}", name, before, after);
+            }
+        }
+    }
 }

@@ -21,8 +21,9 @@ use super::page::{self, Told};
 
 /// The longest query of a callback, in bytes.
 const MAX_QUERY: usize = 8 << 10;
-/// How long the browser's request is held until the sign-in is known to have worked.
-const HOLD: Duration = Duration::from_secs(45);
+/// How long the browser's request is held until the sign-in is known to have worked: the exchange of the code, the
+/// wait for a refresh in flight, and a margin.
+const HOLD: Duration = Duration::from_secs(100);
 
 /// What came back from the browser, checked.
 #[derive(Debug)]
@@ -56,7 +57,9 @@ impl Expected {
         if !pairs.contains_key("code") && !pairs.contains_key("error") {
             return Err(SignInError::NotACallback);
         }
-        if pairs.get("state").map(String::as_str) != Some(self.state.expose()) {
+        // Digests are compared, so that the time it takes tells nothing of the state.
+        let state = pairs.remove("state").map(|state| Secret::new(state).fingerprint());
+        if state != Some(self.state.fingerprint()) {
             return Err(SignInError::WrongState);
         }
         let issuer = pairs.get("iss");
@@ -154,7 +157,10 @@ impl Listener {
                     return std::future::pending().await;
                 };
                 match expected.check(&query, Waiting::nobody()) {
-                    Ok(callback) => return Ok(Callback { waiting: Waiting(Some(browser)), ..callback }),
+                    Ok(callback) => {
+                        self.turn_away();
+                        return Ok(Callback { waiting: Waiting(Some(browser)), ..callback });
+                    }
                     // Browsers ask for other things too.
                     Err(SignInError::NotACallback) => {
                         Waiting(Some(browser)).tell(Told::Failed("This is not the answer to a sign-in."));
@@ -175,6 +181,14 @@ impl Listener {
         match tokio::time::timeout(within, first).await {
             Ok(outcome) => outcome,
             Err(_) => Err(SignInError::TimedOut(within)),
+        }
+    }
+
+    /// Whoever comes now is told at once that nobody waits.
+    fn turn_away(&mut self) {
+        self.arrivals.close();
+        while let Ok((_, browser)) = self.arrivals.try_recv() {
+            let _ = browser.send(Told::TooLate);
         }
     }
 
@@ -208,10 +222,11 @@ async fn arrive(State(route): State<Route>, headers: HeaderMap, RawQuery(query):
     }
     let (browser, told) = oneshot::channel();
     if route.arrivals.send((query, browser)).await.is_err() {
-        return html(StatusCode::GONE, page::failed("No sign-in is waiting any more."));
+        return html(StatusCode::GONE, page::too_late());
     }
     match tokio::time::timeout(HOLD, told).await {
         Ok(Ok(Told::SignedIn)) => html(StatusCode::OK, page::signed_in(&route.server)),
+        Ok(Ok(Told::TooLate)) => html(StatusCode::GONE, page::too_late()),
         Ok(Ok(Told::Failed(why))) => html(StatusCode::BAD_REQUEST, page::failed(why)),
         _ => html(StatusCode::BAD_GATEWAY, page::failed("The sign-in was not completed.")),
     }
@@ -230,6 +245,8 @@ fn html(status: StatusCode, page: String) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn check(query: &str, issuer_due: bool) -> String {
@@ -242,6 +259,39 @@ mod tests {
             Err(SignInError::Denied { code }) => format!("denied {code}"),
             Err(SignInError::NotACallback) => "none".to_owned(),
             Err(other) => format!("{other:?}"),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn f24_no_query_panics_and_none_passes_without_the_state(query in "[ -~]{0,60}|(code|state|iss|error|=|&|%[0-9a-f]{0,2}|s1){0,12}") {
+            let has_state = form_urlencoded::parse(query.as_bytes()).any(|pair| pair == ("state".into(), "s1".into()));
+            let outcome = check(&query, false);
+            prop_assert!(has_state || outcome == "state" || outcome == "none", "{query}: {outcome}");
+        }
+
+        #[test]
+        fn f24_what_a_provider_sends_back_is_read_back(code in "\\PC{1,40}", extra in "[a-z]{8}", value in "\\PC{0,20}", due in any::<bool>()) {
+            let query = form_urlencoded::Serializer::new(String::new())
+                .append_pair(&extra, &value)
+                .append_pair("iss", "https://as.example.com")
+                .append_pair("code", &code)
+                .append_pair("state", "s1")
+                .finish();
+            prop_assert_eq!(check(&query, due), format!("code {code}"));
+            // Anything else in place of the state ends it, whatever the rest says.
+            prop_assert_eq!(check(&query.replace("state=s1", &format!("state=s1{extra}")), due), "state");
+        }
+
+        #[test]
+        fn f25_an_error_is_told_in_visible_ascii(error in any::<String>()) {
+            let query = form_urlencoded::Serializer::new(String::new())
+                .append_pair("error", &error).append_pair("state", "s1").finish();
+            if query.len() <= MAX_QUERY {
+                let told = check(&query, false);
+                let code = told.strip_prefix("denied ").expect("an error");
+                prop_assert!(code.len() <= 64 && code.chars().all(|c| c.is_ascii_graphic()), "{told}");
+            }
         }
     }
 

@@ -11,11 +11,12 @@ use rmcp::transport::auth::{
     OAuthHttpRequest,
 };
 use serde_json::Value;
+use thiserror::Error;
 use url::Url;
 
-use super::SignInError;
+use super::{OFFLINE_ACCESS, SignInError};
 use crate::challenge::{Challenge, Challenges};
-use crate::http::{HttpOptions, Reach, check_url, credential_client, read_body};
+use crate::http::{BodyError, HttpOptions, Reach, check_url, credential_client, read_body};
 
 /// How long one request of discovery may take.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -36,7 +37,10 @@ pub(crate) struct Discovered {
     pub(crate) auth_methods: Option<Vec<String>>,
     pub(crate) metadata_documents: bool,
     pub(crate) resource: String,
+    /// What the challenge or else the server's metadata asks for.
     pub(crate) scopes: Vec<String>,
+    /// Whether the provider lists `offline_access`.
+    pub(crate) offline_access: bool,
 }
 
 /// Asks the server, reads its metadata and the provider's, and checks both.
@@ -66,6 +70,9 @@ pub(crate) async fn discover(
                     "its metadata points to {}, which {refused}",
                     shown(url.as_str())
                 )));
+            }
+            if let Some(unusable) = source.downcast_ref::<Unusable>() {
+                return Err(wrong(format!("its metadata at {} {unusable}", shown(url.as_str()))));
             }
             let who = shown(&url.origin().ascii_serialization());
             return Err(SignInError::Unreachable {
@@ -110,6 +117,10 @@ pub(crate) async fn discover(
         auth_methods: list("token_endpoint_auth_methods_supported"),
         metadata_documents: flag("client_id_metadata_document_supported"),
         scopes: manager.select_initial_scopes(&[]).await,
+        offline_access: metadata
+            .scopes_supported
+            .as_ref()
+            .is_some_and(|scopes| scopes.iter().any(|scope| scope == OFFLINE_ACCESS)),
         issuer,
     })
 }
@@ -147,6 +158,9 @@ async fn probe(server: &ServerUrl) -> Result<Probe, SignInError> {
         })
     })?;
     let status = response.status();
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(unreachable(&format!("answered {}", status.as_u16())));
+    }
     let challenges = Challenges::parse(response.headers().get_all(WWW_AUTHENTICATE));
     let challenge = challenges.bearer().map(Challenge::to_plain);
     if status.is_success() {
@@ -163,6 +177,15 @@ async fn probe(server: &ServerUrl) -> Result<Probe, SignInError> {
 
 fn is_json_rpc(body: &[u8]) -> bool {
     serde_json::from_slice::<Value>(body).is_ok_and(|value| value.get("jsonrpc").is_some())
+}
+
+/// Why a metadata document is not read, although it was answered.
+#[derive(Debug, Error)]
+enum Unusable {
+    #[error("is longer than {MAX_METADATA} bytes")]
+    TooLarge,
+    #[error("redirects to another site, {0}, which is not followed")]
+    Elsewhere(String),
 }
 
 /// Fetches metadata for rmcp, within the bounds of this crate.
@@ -195,7 +218,7 @@ impl Fetcher {
                 .map_err(without_url)?;
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let next = location.and_then(|location| url.join(location).ok());
-            if let Some(next) = next
+            if let Some(next) = next.clone()
                 && follow
                 && response.status().is_redirection()
                 && head.method == Method::GET
@@ -204,11 +227,21 @@ impl Fetcher {
                 url = next;
                 continue;
             }
+            if let Some(elsewhere) = next
+                && response.status().is_redirection()
+                && elsewhere.origin() != url.origin()
+            {
+                let origin = elsewhere.origin().ascii_serialization();
+                return Err(Unusable::Elsewhere(shown(&origin)).into());
+            }
             let mut answer = http::Response::builder().status(response.status());
             if let Some(headers) = answer.headers_mut() {
                 headers.clone_from(response.headers());
             }
-            let body = read_body(response, MAX_METADATA).await?;
+            let body = match read_body(response, MAX_METADATA).await {
+                Err(BodyError::TooLarge(_)) => return Err(Unusable::TooLarge.into()),
+                body => body?,
+            };
             self.note_resource(&body);
             return Ok(answer.body(body)?);
         }
@@ -287,4 +320,51 @@ fn describe(error: &AuthError) -> String {
 /// Text of a server's in a line of ours: short and without control characters.
 fn shown(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resource(server: &str, said: Option<&str>) -> Result<String, String> {
+        let server = ServerUrl::parse(server, PlainHttp::LoopbackOnly).expect(server);
+        let fetcher =
+            Fetcher { http: HttpOptions::default(), reach: Reach::Public, resource: Mutex::default() };
+        if let Some(said) = said {
+            let document = serde_json::json!({ "resource": said, "authorization_servers": [] });
+            fetcher.note_resource(document.to_string().as_bytes());
+        }
+        fetcher.resource(&server)
+    }
+
+    #[test]
+    fn f22_only_the_server_itself_or_its_origin_is_the_resource() {
+        const SERVER: &str = "https://mcp.example.com/mcp";
+        for said in
+            [SERVER, "https://MCP.example.com:443/mcp", "https://mcp.example.com", "https://mcp.example.com/"]
+        {
+            assert_eq!(resource(SERVER, Some(said)), Ok(said.to_owned()), "sent as it was said");
+        }
+        for said in [
+            "https://mcp.example.com/mc",
+            "https://mcp.example.com/mcp/",
+            "https://mcp.example.com/mcp/more",
+            "https://mcp.example.com/mcp?tenant=1",
+            "https://mcp.example.com/?tenant=1",
+            "https://mcp.example.com:8443/mcp",
+            "http://mcp.example.com/mcp",
+            "https://example.com/mcp",
+            "https://mcp.example.com.evil.example/mcp",
+            "https://me@mcp.example.com/mcp",
+            "/mcp",
+            "",
+        ] {
+            let told = resource(SERVER, Some(said)).expect_err(said);
+            assert!(told.contains("another resource"), "{told}");
+        }
+        assert_eq!(resource(SERVER, None), Ok(SERVER.to_owned()));
+        let told =
+            resource(SERVER, Some(&format!("https://x/\u{1b}[2J{}", "x".repeat(999)))).expect_err("hostile");
+        assert!(told.len() < 400 && !told.contains('\u{1b}'), "{told}");
+    }
 }

@@ -7,6 +7,7 @@ use super::callback::{Listener, Waiting};
 pub(super) enum Told {
     SignedIn,
     Failed(&'static str),
+    TooLate,
 }
 
 /// The page of a browser that waits to be told how the sign-in ended. Dropped without a word, it says that the
@@ -57,6 +58,17 @@ pub(super) fn failed(why: &str) -> String {
         "!",
         "You are not signed in",
         &format!("<p>{why}</p><p>Go back to the terminal and run the command again.</p>"),
+    )
+}
+
+/// For a second visit: the first one decides, so this page must not say that nobody is signed in.
+pub(super) fn too_late() -> String {
+    page(
+        "Nothing to do",
+        "bad",
+        "!",
+        "This page was already used",
+        "<p>No sign-in is waiting for it any more. The terminal says how it ended.</p>",
     )
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use linchpin_store::{Client, ClientAuthMethod, Registration, Secret, UnixMs};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::discover::Discovered;
 use super::{SignInError, SignInOptions, auth_method, preregistered};
@@ -18,6 +19,7 @@ const MAX_ANSWER: usize = 64 << 10;
 pub(super) async fn client(
     provider: &Discovered,
     options: &SignInOptions,
+    scopes: &[String],
     redirect_uri: &str,
     reach: Reach,
 ) -> Result<(Client, ClientAuthMethod), SignInError> {
@@ -34,7 +36,7 @@ pub(super) async fn client(
         };
         return Ok((client, ClientAuthMethod::None));
     }
-    register(provider, redirect_uri, reach).await
+    register(provider, scopes, redirect_uri, reach).await
 }
 
 #[derive(Serialize)]
@@ -59,26 +61,49 @@ struct Registered {
 }
 
 /// Dynamic client registration (RFC 7591).
+///
+/// It names the scopes that will be asked for, since some providers hold a client to those of its registration.
+/// Others know only their own scopes there, not those of a resource, and refuse (`oidc-provider` does): they are
+/// asked once more without. A refusal has registered nobody.
 async fn register(
     provider: &Discovered,
+    scopes: &[String],
     redirect_uri: &str,
     reach: Reach,
 ) -> Result<(Client, ClientAuthMethod), SignInError> {
-    let issuer = || provider.issuer.clone();
     let Some(endpoint) = &provider.registration_endpoint else {
-        return Err(SignInError::NoRegistration { issuer: issuer() });
+        return Err(SignInError::NoRegistration { issuer: provider.issuer.clone() });
     };
-    let asked = Asked {
+    let mut asked = Asked {
         client_name: "Linchpin",
         redirect_uris: [redirect_uri],
         grant_types: ["authorization_code", "refresh_token"],
         response_types: ["code"],
         token_endpoint_auth_method: wanted_method(provider.auth_methods.as_deref()),
         application_type: "native",
-        scope: (!provider.scopes.is_empty()).then(|| provider.scopes.join(" ")),
+        scope: (!scopes.is_empty()).then(|| scopes.join(" ")),
     };
+    match ask(provider, endpoint, &asked, reach).await {
+        Err(SignInError::RegistrationRefused { problem, .. })
+            if asked.scope.is_some()
+                && matches!(problem.as_str(), "invalid_client_metadata" | "invalid_scope") =>
+        {
+            asked.scope = None;
+            ask(provider, endpoint, &asked, reach).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn ask(
+    provider: &Discovered,
+    endpoint: &Url,
+    asked: &Asked<'_>,
+    reach: Reach,
+) -> Result<(Client, ClientAuthMethod), SignInError> {
+    let issuer = || provider.issuer.clone();
     let unreachable = |problem: &str| SignInError::Unreachable { who: issuer(), problem: problem.to_owned() };
-    let body = serde_json::to_vec(&asked).expect("strings serialize");
+    let body = serde_json::to_vec(asked).expect("strings serialize");
     let response = credential_client(endpoint, reach)?
         .post(endpoint.clone())
         .header(ACCEPT, "application/json")
@@ -118,7 +143,7 @@ async fn register(
         secret,
         secret_expires_at_ms,
         registration: Registration::Dynamic,
-        redirect_uri: Some(redirect_uri.to_owned()),
+        redirect_uri: Some(asked.redirect_uris[0].to_owned()),
     };
     Ok((client, method))
 }
@@ -134,7 +159,63 @@ fn wanted_method(supported: Option<&[String]>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::Json;
+    use axum::routing::post;
+    use serde_json::{Value, json};
+
     use super::*;
+
+    /// A provider that knows only `offline_access` at registration; and what it was asked.
+    async fn strict_provider() -> (Discovered, Arc<Mutex<Vec<Value>>>) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        let answer = move |Json(body): Json<Value>| async move {
+            let scope = body["scope"].as_str().unwrap_or("offline_access").to_owned();
+            seen.lock().expect("not poisoned").push(body);
+            if scope == "offline_access" {
+                (
+                    http::StatusCode::CREATED,
+                    Json(json!({"client_id": "c", "token_endpoint_auth_method": "none"})),
+                )
+            } else {
+                (http::StatusCode::BAD_REQUEST, Json(json!({"error": "invalid_client_metadata"})))
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let router = axum::Router::new().route("/reg", post(answer));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let url = |path: &str| Url::parse(&format!("{base}{path}")).expect("a URL");
+        let provider = Discovered {
+            issuer: base.clone(),
+            issuer_due: true,
+            authorization_endpoint: url("/auth"),
+            token_endpoint: url("/token"),
+            registration_endpoint: Some(url("/reg")),
+            revocation_endpoint: None,
+            auth_methods: None,
+            metadata_documents: false,
+            resource: url("/mcp").into(),
+            scopes: Vec::new(),
+            offline_access: true,
+        };
+        (provider, asked)
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_refuses_the_scopes_of_a_resource_is_asked_once_more_without() {
+        let (provider, asked) = strict_provider().await;
+        let scopes = ["tools".to_owned(), "offline_access".to_owned()];
+        let redirect_uri = "http://127.0.0.1:1/callback";
+        let registered = register(&provider, &scopes, redirect_uri, Reach::Private).await;
+        let (client, method) = registered.expect("registered");
+        assert_eq!((client.id.as_str(), method), ("c", ClientAuthMethod::None));
+        let asked: Vec<_> =
+            asked.lock().expect("not poisoned").iter().map(|body| body["scope"].clone()).collect();
+        assert_eq!(asked, [json!("tools offline_access"), Value::Null]);
+    }
 
     #[test]
     fn a_client_is_public_where_the_provider_lets_it() {

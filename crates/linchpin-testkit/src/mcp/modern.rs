@@ -34,7 +34,7 @@ pub(super) async fn post(shared: &Arc<Shared>, headers: &HeaderMap, message: Mes
     match method.as_str() {
         "server/discover" => json_rpc(StatusCode::OK, result(&id, &discover())),
         "tools/list" => {
-            let list = json!({ "resultType": "complete", "tools": tools::list(), "ttlMs": 0, "cacheScope": "private" });
+            let list = json!({ "resultType": "complete", "tools": tools::list(shared), "ttlMs": 0, "cacheScope": "private" });
             json_rpc(StatusCode::OK, result(&id, &list))
         }
         "tools/call" => call(shared, &id, &message).await,

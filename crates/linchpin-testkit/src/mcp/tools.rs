@@ -101,12 +101,12 @@ impl Call {
 }
 
 /// The tools, as `tools/list` describes them.
-pub(super) fn list() -> Value {
+pub(super) fn list(shared: &Shared) -> Value {
     let tool = |name: &str, description: &str, properties: Value| {
         json!({ "name": name, "description": description,
             "inputSchema": { "type": "object", "properties": properties } })
     };
-    json!([
+    let mut tools = vec![
         tool("echo", "Gives its arguments back, to the letter", json!({})),
         tool("count", "Counts a call by its nonce", json!({ "nonce": { "type": "string" } })),
         tool("slow", "Answers after some milliseconds", json!({ "ms": { "type": "integer" } })),
@@ -115,7 +115,9 @@ pub(super) fn list() -> Value {
         tool("fail", "Fails", json!({})),
         tool("progress", "Reports progress first", json!({ "steps": { "type": "integer" } })),
         tool("region", "Has a header", json!({ "region": { "type": "string", "x-mcp-header": "Region" } })),
-    ])
+    ];
+    tools.extend(shared.config().more_tools.iter().cloned());
+    Value::Array(tools)
 }
 
 fn text(text: impl Into<String>) -> Outcome {

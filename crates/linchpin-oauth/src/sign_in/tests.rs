@@ -1,0 +1,44 @@
+use super::*;
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+fn discovered(scopes: &[&str], offline_access: bool) -> Discovered {
+    let url = |path: &str| Url::parse(&format!("https://idp.example{path}")).expect("a URL");
+    Discovered {
+        issuer: "https://idp.example".to_owned(),
+        issuer_due: true,
+        authorization_endpoint: url("/authorize"),
+        token_endpoint: url("/token"),
+        registration_endpoint: None,
+        revocation_endpoint: None,
+        auth_methods: None,
+        metadata_documents: false,
+        resource: "https://mcp.example/mcp".to_owned(),
+        scopes: strings(scopes),
+        offline_access,
+    }
+}
+
+#[test]
+fn offline_access_is_asked_for_where_the_provider_lists_it_and_another_scope_is_named() {
+    for (chosen, named, listed, expected) in [
+        (&[][..], &["read"][..], true, &["read", "offline_access"][..]),
+        (&["admin"], &["read"], true, &["admin", "offline_access"]),
+        (&["offline_access", "read"], &[], true, &["offline_access", "read"]),
+        (&[], &["read"], false, &["read"]),
+        (&["admin"], &["read"], false, &["admin"]),
+        (&[], &[], true, &[]),
+    ] {
+        let asked = scopes(&strings(chosen), &discovered(named, listed));
+        assert_eq!(asked, strings(expected), "{chosen:?} {named:?} {listed}");
+    }
+}
+
+#[test]
+fn consent_is_prompted_for_with_offline_access_and_never_else() {
+    assert!(asks_to_consent(&strings(&["read", "offline_access"])));
+    assert!(!asks_to_consent(&strings(&["read", "offline_access2"])));
+    assert!(!asks_to_consent(&[]));
+}
