@@ -47,19 +47,29 @@ pub(crate) fn failure(failure: &Failure, as_json: bool) {
     note(format!("{red}error:{red:#} {message}"));
 }
 
+/// The narrowest terminal that tables are fitted into, in columns. A terminal that does not know its width says 0.
+const NARROWEST: u16 = 40;
+
 /// A table for people: as wide as the terminal, plain when piped.
 pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
-    if io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-    }
+    let width = table.width().filter(|_| io::stdout().is_terminal());
+    table.set_content_arrangement(arrangement(width));
     for row in rows {
         table.add_row(row.iter().map(|cell| shown(cell).into_owned()));
     }
     for row in table.to_string().lines() {
         // Cells have a blank on either side; the first one's is of no use.
         line(row.strip_prefix(' ').unwrap_or(row).trim_end());
+    }
+}
+
+/// Lines are broken to fit a terminal, but not into letters.
+fn arrangement(width: Option<u16>) -> ContentArrangement {
+    match width {
+        Some(NARROWEST..) => ContentArrangement::Dynamic,
+        _ => ContentArrangement::Disabled,
     }
 }
 
@@ -112,6 +122,16 @@ mod tests {
         let escaped = escaped(&text);
         assert!(!escaped.chars().any(|c| acts(c) && c != '\n'), "{escaped}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).expect("still JSON"), value);
+    }
+
+    #[test]
+    fn a_table_is_fitted_only_into_a_terminal_of_some_width() {
+        for (width, fitted) in
+            [(None, false), (Some(0), false), (Some(39), false), (Some(40), true), (Some(200), true)]
+        {
+            let dynamic = matches!(arrangement(width), ContentArrangement::Dynamic);
+            assert_eq!(dynamic, fitted, "{width:?}");
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@
 mod admin;
 mod browse;
 mod config;
+#[cfg(feature = "contrast")]
+pub mod contrast;
 mod counts;
 mod fault;
 mod grants;

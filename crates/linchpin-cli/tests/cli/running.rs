@@ -30,7 +30,11 @@ impl World {
 
     /// A command that runs while the test acts, with its standard input open.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running<'_> {
-        let mut command = self.command(arguments);
+        self.start_command(self.command(arguments))
+    }
+
+    /// The same for a command that was changed.
+    pub(crate) fn start_command(&self, mut command: Command) -> Running<'_> {
         command.env_remove("LINCHPIN_LOG");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("started");
