@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::decide::Cause;
 use crate::freshness::{Freshness, Life};
-use crate::sign::{self, Leftover, SignOut};
+use crate::sign::{self, Leftover, Moved, SignOut};
 use crate::{AccessToken, CredentialError, Wait, refresh};
 
 /// After a background renewal failed, the next request that could start one waits this long.
@@ -268,6 +268,18 @@ impl Credential {
     pub async fn sign_out(&self) -> Result<SignOut, CredentialError> {
         let shared = Arc::clone(&self.0);
         self.owned(async move { sign::sign_out(&shared).await }).await
+    }
+
+    /// Moves the record into another store of the installation, which shares the lock: written, read back, and only
+    /// then removed here. A refresh in flight is waited for. `None` when there is nothing to move.
+    ///
+    /// Dropping the future does not cancel the transaction.
+    ///
+    /// # Errors
+    /// The lock's and the stores'; the record is where it was, or in both.
+    pub async fn move_to(&self, target: Arc<dyn Store>) -> Result<Option<Moved>, CredentialError> {
+        let shared = Arc::clone(&self.0);
+        self.owned(async move { sign::move_to(&shared, &target).await }).await
     }
 
     /// Joins the running transaction or starts one, and waits for its result at most `wait`.

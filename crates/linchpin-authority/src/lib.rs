@@ -24,5 +24,5 @@ mod token;
 
 pub use credential::{Authority, Copies, Credential};
 pub use error::{CredentialError, SignInReason, login_command};
-pub use sign::{Leftover, SignOut};
+pub use sign::{Leftover, Moved, SignOut};
 pub use token::{AccessToken, Wait};

@@ -121,6 +121,34 @@ async fn remove(
     Ok(Some(revocation))
 }
 
+/// A record that was moved to another store.
+#[derive(Debug)]
+pub struct Moved {
+    /// The copy that could not be removed where it was, if it could not.
+    pub leftover: Option<Leftover>,
+}
+
+/// Moves the record into `target`.
+pub(crate) async fn move_to(
+    shared: &Arc<Shared>,
+    target: &Arc<dyn Store>,
+) -> Result<Option<Moved>, CredentialError> {
+    let guard = shared.lock(LockRequest { purpose: "move", within: LOCK_WAIT }).await?;
+    let failed = |error| CredentialError::Store(Arc::new(error));
+    let Some(record) = shared.load().await? else { return Ok(None) };
+    target.save(&guard, &record).await.map_err(failed)?;
+    // A copy is removed only after the other was seen to be good.
+    if target.load(&shared.key).await.map_err(failed)?.as_ref() != Some(&record) {
+        return Err(failed(StoreError::Injected("the new store does not give back what it was given")));
+    }
+    shared.withdraw();
+    let leftover = match shared.store.delete(&guard).await {
+        Ok(_) => None,
+        Err(error) => Some(Leftover { store: shared.store.kind(), error: Arc::new(error) }),
+    };
+    Ok(Some(Moved { leftover }))
+}
+
 /// Notes in the record that the server refused `access` right after its own exchange, for every process to see.
 pub(crate) async fn note_refusal(shared: &Arc<Shared>, refused: linchpin_store::RefusedToken) {
     let noted = async {

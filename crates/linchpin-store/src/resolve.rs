@@ -163,6 +163,14 @@ impl Stores {
         [Arc::new(self.keyring.clone()), Arc::new(self.secrets.clone()), Arc::new(self.file.clone())]
     }
 
+    /// Those that the policy looks at, in its order.
+    pub fn in_use(&self) -> Vec<Arc<dyn Store>> {
+        match self.policy.kind() {
+            Some(kind) => vec![self.expect(kind)],
+            None => vec![self.expect(StoreKind::Keyring), self.expect(StoreKind::File)],
+        }
+    }
+
     /// Resolves the store for `key`. A client does so once and keeps the answer for life.
     ///
     /// # Errors

@@ -11,7 +11,7 @@
 //!
 //! let linchpin = Linchpin::from_env()?;
 //! let url = ServerUrl::parse("https://mcp.example.com/mcp", PlainHttp::LoopbackOnly)?;
-//! let server = linchpin.server(url, Profile::default());
+//! let server = linchpin.server(url, Profile::default()).await?;
 //! let client = McpClient::connect(&server, Duration::from_secs(30)).await?;
 //! for tool in client.list_tools(Duration::from_secs(10)).await? {
 //!     println!("{}", tool.name);
@@ -29,7 +29,8 @@ mod server;
 
 pub use client::{ClientError, McpClient};
 pub use linchpin_authority::{
-    AccessToken, Authority, Credential, CredentialError, SignInReason, SignOut, Wait, login_command,
+    AccessToken, Authority, Copies, Credential, CredentialError, Leftover, Moved, SignInReason, SignOut,
+    Wait, login_command,
 };
 pub use linchpin_oauth::http::{HttpOptions, HttpSetupError};
 pub use linchpin_oauth::sign_in::{Callback, PendingSignIn, PreregisteredClient, SignInError, SignInOptions};
@@ -37,8 +38,9 @@ pub use linchpin_oauth::{Provider, Revocation};
 pub use linchpin_proxy::{Bridge, BridgeError, Ended};
 pub use linchpin_store::{
     Client, ClientAuthMethod, Clock, CredentialKey, Directories, DirectoriesError, Disposition, FileStore,
-    MemoryStore, PlainHttp, PolicyError, Profile, ProfileError, Record, Registration, Secret, ServerUrl,
-    ServerUrlError, Store, StoreError, StoreKind, StorePolicy, StoredRecord, SystemClock, UnixMs,
+    IdentityError, KeyringError, KeyringStore, MemoryStore, PlainHttp, PolicyError, Profile, ProfileError,
+    Record, Registration, Secret, SecretsStore, ServerUrl, ServerUrlError, Store, StoreError, StoreKind,
+    StorePolicy, StoredRecord, Stores, SystemClock, UnixMs, Why, doctor,
 };
 pub use linchpin_transport::{Authorization, Endpoint, SendError};
-pub use server::{Builder, Linchpin, Server, SetupError, SignInFailed};
+pub use server::{Builder, Environment, Linchpin, Listed, Server, SetupError, SignInFailed, SignedIn};

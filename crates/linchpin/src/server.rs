@@ -1,31 +1,52 @@
 //! The owner of sign-ins, and one server's part of it.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
-use linchpin_authority::{AccessToken, Authority, Credential, CredentialError, SignOut, Wait};
+use linchpin_authority::{
+    AccessToken, Authority, Copies, Credential, CredentialError, Leftover, Moved, SignOut, Wait,
+};
 use linchpin_oauth::http::{HttpOptions, HttpSetupError};
 use linchpin_oauth::sign_in::{PendingSignIn, SignInError, SignInOptions};
 use linchpin_oauth::{Provider, TokenEndpoint};
 use linchpin_store::{
-    Clock, CredentialKey, Directories, DirectoriesError, Disposition, PolicyError, Profile, Record,
-    ServerUrl, Store, StoreError, StorePolicy, StoredRecord, SystemClock,
+    Clock, CredentialKey, Directories, DirectoriesError, Disposition, KeyringError, Pin, PolicyError,
+    Profile, Record, Secret, ServerUrl, Store, StoreError, StoreKind, StorePolicy, Stores, SystemClock, Why,
 };
 use linchpin_transport::{Authorization, Endpoint};
 use thiserror::Error;
 
-/// The one owner of the sign-ins of one store. Cheap to clone.
+/// The one owner of the sign-ins of an installation. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
-pub struct Linchpin {
-    authority: Authority,
+pub struct Linchpin(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    source: Source,
+    endpoint: Arc<dyn TokenEndpoint>,
+    clock: Arc<dyn Clock>,
     http: HttpOptions,
+    /// One per store that is in use.
+    authorities: Mutex<HashMap<StoreKind, Authority>>,
+    /// What was resolved, once and for life (P4).
+    pins: tokio::sync::Mutex<HashMap<CredentialKey, (StoreKind, Why)>>,
+}
+
+/// Where stores come from.
+#[derive(Debug)]
+enum Source {
+    /// An installation's, chosen by its policy.
+    Stores(Stores),
+    /// The one that was given.
+    Given(Arc<dyn Store>),
 }
 
 /// What a [`Linchpin`] is made of; every part can be replaced.
 #[derive(Debug, Default)]
 pub struct Builder {
-    store: Option<Arc<dyn Store>>,
+    source: Option<Source>,
     endpoint: Option<Arc<dyn TokenEndpoint>>,
     clock: Option<Arc<dyn Clock>>,
     http: HttpOptions,
@@ -51,10 +72,16 @@ impl SetupError {
 }
 
 impl Builder {
-    /// The store. Required.
+    /// One store for everything.
     #[must_use]
     pub fn store(self, store: Arc<dyn Store>) -> Self {
-        Self { store: Some(store), ..self }
+        Self { source: Some(Source::Given(store)), ..self }
+    }
+
+    /// An installation's stores, and the policy that chooses among them.
+    #[must_use]
+    pub fn stores(self, stores: Stores) -> Self {
+        Self { source: Some(Source::Stores(stores)), ..self }
     }
 
     /// Where tokens are spent; an HTTP client unless given.
@@ -77,26 +104,57 @@ impl Builder {
 
     /// Puts it together. Without a store, the memory of this process is one.
     pub fn build(self) -> Linchpin {
-        let store = self.store.unwrap_or_else(|| Arc::new(linchpin_store::MemoryStore::new()));
+        let source =
+            self.source.unwrap_or_else(|| Source::Given(Arc::new(linchpin_store::MemoryStore::new())));
         let endpoint = self.endpoint.unwrap_or_else(|| Arc::new(Provider::new(self.http.clone())));
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
-        Linchpin { authority: Authority::new(store, endpoint, clock), http: self.http }
+        let (authorities, pins) = (Mutex::default(), tokio::sync::Mutex::default());
+        Linchpin(Arc::new(Inner { source, endpoint, clock, http: self.http, authorities, pins }))
     }
 }
 
-/// The directories and the store policy that the environment asks for: `LINCHPIN_HOME` and `LINCHPIN_STORE`.
-#[expect(clippy::disallowed_methods, reason = "the one home of the library's environment")]
-pub(crate) fn environment() -> Result<(Directories, StorePolicy), SetupError> {
-    let directories = match std::env::var_os("LINCHPIN_HOME").filter(|home| !home.is_empty()) {
-        Some(home) => Directories::under(home)?,
-        None => Directories::of_platform()?,
-    };
-    let policy = match std::env::var("LINCHPIN_STORE").ok().filter(|policy| !policy.is_empty()) {
-        Some(policy) => policy.parse()?,
-        None => StorePolicy::default(),
-    };
-    Ok((directories, policy))
+/// What the environment asks for.
+#[derive(Debug)]
+pub struct Environment {
+    /// Where files are (`LINCHPIN_HOME`, or the platform's directories).
+    pub directories: Directories,
+    /// Which store (`LINCHPIN_STORE`).
+    pub policy: StorePolicy,
+    /// The age identity of the `secrets` store (`LINCHPIN_IDENTITY`).
+    pub identity: Option<Secret>,
 }
+
+impl Environment {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub fn read() -> Result<Self, SetupError> {
+        let directories = match variable("LINCHPIN_HOME") {
+            Some(home) => Directories::under(home)?,
+            None => Directories::of_platform()?,
+        };
+        let policy = match variable("LINCHPIN_STORE") {
+            Some(policy) => policy.to_string_lossy().parse()?,
+            None => StorePolicy::default(),
+        };
+        let identity = variable("LINCHPIN_IDENTITY").map(|text| Secret::new(text.to_string_lossy()));
+        Ok(Self { directories, policy, identity })
+    }
+
+    /// The stores that follow from it. Touches nothing yet.
+    pub fn stores(&self) -> Stores {
+        Stores::new(&self.directories, self.policy, self.identity.clone())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one home of the library's environment")]
+fn variable(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// A sign-in as a store has it: which store, which sign-in, and the record or why it cannot be read.
+pub type Listed = (StoreKind, CredentialKey, Result<Record, StoreError>);
 
 impl Linchpin {
     /// A builder.
@@ -104,60 +162,165 @@ impl Linchpin {
         Builder::default()
     }
 
-    /// The sign-ins of this machine, in the store that the environment names (`LINCHPIN_HOME`, `LINCHPIN_STORE`).
+    /// The sign-ins of this machine, in the store that the environment names (`LINCHPIN_HOME`, `LINCHPIN_STORE`,
+    /// `LINCHPIN_IDENTITY`).
     ///
     /// # Errors
     /// [`SetupError`]: no home directory, no such store. Nothing is opened yet.
     pub fn from_env() -> Result<Self, SetupError> {
-        Self::from_env_with(HttpOptions::default()).map(|(linchpin, _)| linchpin)
-    }
-
-    /// The same with other HTTP options; and the directories.
-    ///
-    /// # Errors
-    /// As [`Linchpin::from_env`].
-    pub fn from_env_with(http: HttpOptions) -> Result<(Self, Directories), SetupError> {
-        let (directories, policy) = environment()?;
-        let linchpin = Self::builder().store(policy.resolve(&directories)).http(http).build();
-        Ok((linchpin, directories))
-    }
-
-    /// The pinned store.
-    pub fn store(&self) -> &Arc<dyn Store> {
-        self.authority.store()
+        Ok(Self::builder().stores(Environment::read()?.stores()).build())
     }
 
     /// The clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
-        self.authority.clock()
+        &self.0.clock
     }
 
-    /// One server, as one of a person's accounts. Reads nothing yet.
-    pub fn server(&self, url: ServerUrl, profile: Profile) -> Server {
-        let credential = self.authority.credential(CredentialKey::new(profile, url));
-        Server { credential, http: self.http.clone(), clock: Arc::clone(self.authority.clock()) }
+    /// The installation's stores; `None` when one store was given for everything.
+    pub fn stores(&self) -> Option<&Stores> {
+        match &self.0.source {
+            Source::Stores(stores) => Some(stores),
+            Source::Given(_) => None,
+        }
     }
 
-    /// Every sign-in in the store, readable or not.
+    /// One server, as one of a person's accounts. Resolves the store of that sign-in and pins it: for the life of this
+    /// `Linchpin` no other store is asked (P4). A resolution that differs from the last one is warned of (P5).
     ///
     /// # Errors
-    /// The store's.
-    pub async fn sign_ins(&self) -> Result<Vec<StoredRecord>, StoreError> {
-        self.authority.store().list().await
+    /// The store's, when `auto` got to ask the file. A keyring that fails under `auto` is a reason to use the file.
+    pub async fn server(&self, url: ServerUrl, profile: Profile) -> Result<Server, StoreError> {
+        let key = CredentialKey::new(profile, url);
+        let mut pins = self.0.pins.lock().await;
+        let (kind, why) = match (pins.get(&key), &self.0.source) {
+            (Some(pinned), _) => pinned.clone(),
+            (None, Source::Given(store)) => (store.kind(), Why::Configured),
+            (None, Source::Stores(stores)) => {
+                let Pin { store, why, drift } = stores.resolve(&key, &*self.0.clock).await?;
+                if let Some(drift) = drift {
+                    tracing::warn!("{drift}");
+                }
+                (store.kind(), why)
+            }
+        };
+        pins.insert(key.clone(), (kind, why.clone()));
+        drop(pins);
+        Ok(self.pinned(key, kind, why))
+    }
+
+    fn pinned(&self, key: CredentialKey, kind: StoreKind, why: Why) -> Server {
+        Server { linchpin: self.clone(), credential: self.authority(kind).credential(key), kind, why }
+    }
+
+    fn authority(&self, kind: StoreKind) -> Authority {
+        let mut authorities = self.0.authorities.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let (store, copies) = match &self.0.source {
+                Source::Given(store) => (Arc::clone(store), Copies::default()),
+                Source::Stores(stores) => {
+                    let store = stores.store(kind).expect("only the installation's own stores are pinned");
+                    (store, copies(stores, kind))
+                }
+            };
+            Authority::with_copies(store, Arc::clone(&self.0.endpoint), Arc::clone(&self.0.clock), copies)
+        };
+        authorities.entry(kind).or_insert_with(make).clone()
+    }
+
+    /// Every sign-in in the stores that the policy looks at, readable or not; the first store of a sign-in that is in
+    /// several is the one that is used. Beside them, the stores that could not be listed.
+    ///
+    /// # Errors
+    /// The store's, when there is only one to look at.
+    pub async fn sign_ins(&self) -> Result<(Vec<Listed>, Vec<StoreError>), StoreError> {
+        let stores = match &self.0.source {
+            Source::Given(store) => vec![Arc::clone(store)],
+            Source::Stores(stores) => stores.in_use(),
+        };
+        let only = stores.len() == 1;
+        let (mut listed, mut failed) = (Vec::new(), Vec::new());
+        for store in stores {
+            match store.list().await {
+                Ok(records) => {
+                    listed.extend(records.into_iter().map(|(key, record)| (store.kind(), key, record)))
+                }
+                Err(error) if only => return Err(error),
+                // An ordinary machine without a keyring.
+                Err(StoreError::Keyring(KeyringError::Unavailable(_) | KeyringError::NotBuilt)) => {}
+                Err(error) => failed.push(error),
+            }
+        }
+        Ok((listed, failed))
+    }
+
+    /// Moves the sign-in of `key` from one store to another under its lock: written, read back, and only then removed
+    /// where it was. `None` when there is none to move.
+    ///
+    /// Dropping the future does not cancel the transaction.
+    ///
+    /// # Errors
+    /// The lock's and the stores'.
+    pub async fn move_sign_in(
+        &self,
+        key: CredentialKey,
+        from: StoreKind,
+        to: StoreKind,
+    ) -> Result<Option<Moved>, CredentialError> {
+        let Some((stores, target)) = self.stores().and_then(|stores| Some((stores, stores.store(to)?)))
+        else {
+            return Ok(None);
+        };
+        let moved = self.authority(from).credential(key.clone()).move_to(target).await?;
+        if moved.is_some() {
+            stores.signed_in(&key, to, &*self.0.clock).await;
+            self.0.pins.lock().await.remove(&key);
+        }
+        Ok(moved)
     }
 
     /// Waits until running refreshes have ended, at most `within`; whether all did. Call it before the process ends.
     pub async fn drain(&self, within: Duration) -> bool {
-        self.authority.drain(within).await
+        let end = tokio::time::Instant::now() + within;
+        let authorities: Vec<_> = {
+            let authorities = self.0.authorities.lock().unwrap_or_else(PoisonError::into_inner);
+            authorities.values().cloned().collect()
+        };
+        let mut all = true;
+        for authority in authorities {
+            all &= authority.drain(end.saturating_duration_since(tokio::time::Instant::now())).await;
+        }
+        all
     }
+}
+
+/// Where copies of a sign-in in the store of that kind may lie: under `auto` in the other store that `auto` looks at,
+/// where a new sign-in removes one; at a sign-out, in any.
+fn copies(stores: &Stores, kind: StoreKind) -> Copies {
+    let others = |stores: Vec<Arc<dyn Store>>| {
+        stores.into_iter().filter(|store| store.kind() != kind).collect::<Vec<_>>()
+    };
+    let at_sign_in = if stores.policy() == StorePolicy::Auto { others(stores.in_use()) } else { Vec::new() };
+    Copies { at_sign_in, at_sign_out: others(stores.all().into()) }
 }
 
 /// One MCP server with one person's sign-in. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Server {
+    linchpin: Linchpin,
     credential: Credential,
-    http: HttpOptions,
-    clock: Arc<dyn Clock>,
+    kind: StoreKind,
+    why: Why,
+}
+
+/// A sign-in that was saved.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// The server, pinned to the store that the sign-in is in.
+    pub server: Server,
+    /// The record.
+    pub record: Record,
+    /// Copies elsewhere that could not be removed.
+    pub leftovers: Vec<Leftover>,
 }
 
 /// Why a sign-in was not finished.
@@ -198,6 +361,11 @@ impl Server {
         &self.credential
     }
 
+    /// The pinned store's kind, and why it is that one.
+    pub fn store(&self) -> (StoreKind, &Why) {
+        (self.kind, &self.why)
+    }
+
     /// A token that is good now, for any HTTP client; an ended one is renewed first, waiting at most `wait`.
     ///
     /// # Errors
@@ -235,10 +403,19 @@ impl Server {
     /// # Errors
     /// Every [`SignInError`].
     pub async fn begin_sign_in(&self, options: &SignInOptions) -> Result<PendingSignIn, SignInError> {
-        PendingSignIn::begin(self.url(), options, &self.http).await
+        PendingSignIn::begin(self.url(), options, &self.linchpin.0.http).await
     }
 
-    /// Finishes a sign-in with what the browser brought back, saves it durably, and tells the browser.
+    /// The server as a new sign-in would have it: under `auto` pinned to the keyring when that works, else to the
+    /// file.
+    pub async fn for_sign_in(&self) -> Self {
+        let Some(stores) = self.linchpin.stores() else { return self.clone() };
+        let Pin { store, why, .. } = stores.for_sign_in().await;
+        self.linchpin.pinned(self.key().clone(), store.kind(), why)
+    }
+
+    /// Finishes a sign-in with what the browser brought back, saves it durably where a new sign-in goes, removes a copy
+    /// that lies elsewhere, and tells the browser. The server in the answer is pinned to where it is now.
     ///
     /// # Errors
     /// [`SignInFailed`]; nothing is saved then.
@@ -246,18 +423,22 @@ impl Server {
         &self,
         pending: PendingSignIn,
         callback: linchpin_oauth::sign_in::Callback,
-    ) -> Result<Record, SignInFailed> {
-        let signed_in = pending.finish(callback, self.clock.as_ref()).await?;
-        match self.credential.sign_in(signed_in.record.clone()).await {
-            Ok(()) => {
-                signed_in.page.signed_in().await;
-                Ok(signed_in.record)
-            }
+    ) -> Result<SignedIn, SignInFailed> {
+        let signed_in = pending.finish(callback, &*self.linchpin.0.clock).await?;
+        let server = self.for_sign_in().await;
+        let leftovers = match server.credential.sign_in(signed_in.record.clone()).await {
+            Ok(leftovers) => leftovers,
             Err(error) => {
                 signed_in.page.not_saved().await;
-                Err(error.into())
+                return Err(error.into());
             }
+        };
+        if let Some(stores) = self.linchpin.stores() {
+            stores.signed_in(self.key(), server.kind, &*self.linchpin.0.clock).await;
         }
+        self.linchpin.0.pins.lock().await.insert(self.key().clone(), (server.kind, server.why.clone()));
+        signed_in.page.signed_in().await;
+        Ok(SignedIn { server, record: signed_in.record, leftovers })
     }
 
     /// Signs out: revokes at the provider, then deletes.
