@@ -52,6 +52,8 @@ pub struct Config {
     pub registration: serde_json::Map<String, serde_json::Value>,
     /// What the authorization answer says in `iss`; the issuer unless given; empty leaves it out.
     pub iss: Option<String>,
+    /// Whether requests to the MCP endpoint are kept as they came, for [`crate::Kit::seen`].
+    pub record: bool,
 }
 
 /// A change of the configuration: the fields that it names.
@@ -127,6 +129,7 @@ impl Default for Config {
             resource_metadata: serde_json::Map::new(),
             registration: serde_json::Map::new(),
             iss: None,
+            record: false,
         }
     }
 }

@@ -39,4 +39,4 @@ mod stream;
 pub use config::{AuthMode, Config, ConfigChange, Consent, Lifetime, Options, Rotation};
 pub use counts::Counts;
 pub use fault::{Action, Endpoint, Fault};
-pub use kit::{Kit, KitThread, SignedIn};
+pub use kit::{Kit, KitThread, Seen, SignedIn};
