@@ -155,7 +155,7 @@ pub(crate) struct Client {
     input: Option<DuplexStream>,
     output: BufReader<DuplexStream>,
     running: JoinHandle<Result<Ended, BridgeError>>,
-    pub(crate) cancel: CancellationToken,
+    cancel: CancellationToken,
     stdout: Vec<u8>,
     /// Lines that were read while another was looked for.
     passed: Vec<String>,
@@ -338,9 +338,18 @@ impl Client {
         rest
     }
 
-    /// Like [`Client::close`], for a bridge that ends for another reason.
-    pub(crate) async fn end(mut self, bench: &Bench) -> (Ended, Vec<String>) {
-        self.close_input();
+    /// Tells the bridge to end while its input stays open; like [`Client::close`] otherwise.
+    pub(crate) async fn cancel(self, bench: &Bench) -> Vec<String> {
+        self.cancel.cancel();
+        let (ended, rest) = self.end(bench).await;
+        assert_eq!(ended, Ended::Cancelled);
+        rest
+    }
+
+    async fn end(mut self, bench: &Bench) -> (Ended, Vec<String>) {
+        if !self.cancel.is_cancelled() {
+            self.close_input();
+        }
         let closed = Instant::now();
         while let Some(line) = self.read().await {
             self.passed.push(line);

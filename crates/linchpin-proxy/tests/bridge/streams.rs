@@ -284,6 +284,47 @@ async fn f25_a_json_answer_without_end_is_an_error_and_takes_bounded_memory() {
     client.close(&bench).await;
 }
 
+#[tokio::test]
+async fn f25_an_event_without_end_on_the_stream_of_the_session_is_not_asked_for_again() {
+    let raw = Raw::serving(|mut stream, request| async move {
+        if !request.starts_with("GET") {
+            let answer = r#"{"jsonrpc":"2.0","id":101,"result":{"protocolVersion":"2025-11-25"}}"#;
+            let answer = if id_in(&request) == "101" {
+                http(200, &[("content-type", "application/json")], answer)
+            } else {
+                http(202, &[], "")
+            };
+            stream.write_all(answer.as_bytes()).await.ok()?;
+            return Some(stream);
+        }
+        let first = "retry: 20\nid: e-1\ndata: {\"method\":\"n\"}\n\n";
+        if request.contains("last-event-id") {
+            stream.write_all(http(500, &[], "").as_bytes()).await.ok()?;
+            return Some(stream);
+        }
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        stream.write_all(format!("{head}{first}data: ").as_bytes()).await.ok()?;
+        let piece = vec![b'x'; 256 << 10];
+        loop {
+            stream.write_all(&piece).await.ok()?;
+        }
+    })
+    .await;
+    let bench = Bench::new().await;
+    let endpoint =
+        Mcp::new(server(&raw.origin), Authorization::Configured, HeaderMap::new()).expect("set up");
+    let mut client = Client::over(endpoint);
+    client.initialize().await;
+    client.line_with("\"n\"").await;
+    bench.until("it listens again", || gets(&raw).len() >= 2).await;
+    client.close(&bench).await;
+    assert!(gets(&raw).iter().all(|get| !get.contains("last-event-id")), "{:?}", gets(&raw));
+}
+
+fn gets(raw: &Raw) -> Vec<String> {
+    raw.received().into_iter().filter(|request| request.starts_with("GET")).collect()
+}
+
 async fn endless(
     kind: &'static str,
     begin: &'static str,
