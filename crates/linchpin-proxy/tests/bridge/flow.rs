@@ -205,7 +205,10 @@ async fn bridge_a_stream_left_open_after_the_answer_holds_nothing_up_and_its_mes
     let took = begun.elapsed();
     assert!(took < Duration::from_millis(400), "the handshake took {took:?}");
     client.line_with("notifications/late").await;
+    let begun = Instant::now();
     assert!(client.close(&bench).await.is_empty());
+    let took = begun.elapsed();
+    assert!(took < Duration::from_millis(500), "what is left of a stream kept the bridge for {took:?}");
 }
 
 #[tokio::test]
