@@ -18,17 +18,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure;
 use crate::framing::{Line, Lines, MAX_LINE};
-use crate::message::{Kind, Message, read};
+use crate::message::{Kind, Message, Unreadable, read};
 use crate::modern::{self, ToolHeaders};
-use crate::output::{Closed, Output, write};
+use crate::output::{Output, write};
 use crate::session::Session;
 
-/// Messages under way at once; beyond that the client's lines wait.
+/// Requests under way at once, and other messages likewise; beyond that the client's lines wait.
 const MAX_UNDER_WAY: usize = 1024;
 /// How long requests under way may still be answered after the client closed its side.
 const LAST_ANSWERS: Duration = Duration::from_millis(1200);
 /// How long ending the session may take.
 const GOODBYE: Duration = Duration::from_millis(500);
+/// How long the last lines may take to be written.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long `notifications/initialized` holds later messages back.
 const INITIALIZED: Duration = Duration::from_secs(5);
 
@@ -86,6 +88,7 @@ impl Bridge {
             healthy: Notify::new(),
             tools: Mutex::default(),
             output,
+            closing: CancellationToken::new(),
         });
         let listener = tokio::spawn(Arc::clone(&shared).keep_listening());
         let mut messages = Messages::new(Arc::clone(&shared));
@@ -93,7 +96,12 @@ impl Bridge {
         let ended = loop {
             tokio::select! {
                 line = lines.next() => match line {
-                    Some(Ok(line)) => messages.take(line).await,
+                    // A line may have to wait for the client or the server; its end is noticed all the same.
+                    Some(Ok(line)) => tokio::select! {
+                        () = messages.take(line) => {}
+                        _ = &mut writer => break Ok(Ended::OutputClosed),
+                        () = cancel.cancelled() => break Ok(Ended::Cancelled),
+                    },
                     Some(Err(error)) => break Err(BridgeError::Input(error)),
                     None => break Ok(Ended::InputClosed),
                 },
@@ -103,14 +111,15 @@ impl Bridge {
             }
         };
         let patience = if matches!(ended, Ok(Ended::InputClosed)) { LAST_ANSWERS } else { Duration::ZERO };
+        shared.closing.cancel();
         messages.finish(patience).await;
         listener.abort();
         let _ = tokio::time::timeout(GOODBYE, shared.goodbye()).await;
         // The last sender goes, so the writer ends once the queue is empty.
         drop(shared);
         let _ = listener.await;
-        if !writer.is_finished() {
-            let _ = tokio::time::timeout(Duration::from_millis(200), writer).await;
+        if !writer.is_finished() && tokio::time::timeout(LAST_WORDS, &mut writer).await.is_err() {
+            writer.abort();
         }
         ended
     }
@@ -126,6 +135,8 @@ pub(crate) struct Shared {
     pub(crate) healthy: Notify,
     pub(crate) tools: Mutex<ToolHeaders>,
     pub(crate) output: Output,
+    /// Cancelled when the bridge is about to end.
+    pub(crate) closing: CancellationToken,
 }
 
 impl Shared {
@@ -167,7 +178,9 @@ impl Initialized {
 struct Messages {
     shared: Arc<Shared>,
     tasks: JoinSet<()>,
-    under_way: Arc<Semaphore>,
+    requests: Arc<Semaphore>,
+    /// Notifications, and answers to the server's requests, which requests under way may be waiting for.
+    others: Arc<Semaphore>,
     /// Requests of 2026-07-28 by id, which a cancellation ends by dropping their stream.
     cancellable: Arc<Mutex<HashMap<String, AbortHandle>>>,
     /// What later messages wait for.
@@ -179,7 +192,8 @@ impl Messages {
         Self {
             shared,
             tasks: JoinSet::new(),
-            under_way: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
+            requests: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
+            others: Arc::new(Semaphore::new(MAX_UNDER_WAY)),
             cancellable: Arc::default(),
             barrier: None,
         }
@@ -193,11 +207,14 @@ impl Messages {
             }
             Line::Whole(bytes) if bytes.trim_ascii().is_empty() => None,
             Line::Whole(bytes) => match read(bytes) {
-                Some(message) => {
+                Ok(message) => {
                     self.start(message).await;
                     None
                 }
-                None => Some(failure::malformed("the line is not a JSON-RPC message", -32700)),
+                Err(Unreadable::NotJson) => Some(failure::malformed("the line is not JSON", -32700)),
+                Err(Unreadable::NotAMessage) => {
+                    Some(failure::malformed("the line is not a JSON-RPC message", -32600))
+                }
             },
         };
         if let Some(refusal) = refusal {
@@ -213,7 +230,11 @@ impl Messages {
                 return;
             }
         }
-        let Ok(permit) = Arc::clone(&self.under_way).acquire_owned().await else { return };
+        let under_way = match message.kind {
+            Kind::Request { .. } | Kind::Batch { .. } => &self.requests,
+            Kind::Notification { .. } | Kind::Answer => &self.others,
+        };
+        let Ok(permit) = Arc::clone(under_way).acquire_owned().await else { return };
         let before = self.barrier.as_ref().filter(|barrier| !barrier.is_cancelled()).cloned();
         let barrier = Barrier::of(&message).map(|_| CancellationToken::new());
         if let Some(barrier) = &barrier {
@@ -225,23 +246,20 @@ impl Messages {
             self.shared.initialized.set(false);
             self.shared.session.begin(message.bytes.clone(), id);
         }
-        let is_modern = {
-            let tools = self.shared.tools.lock().unwrap_or_else(PoisonError::into_inner);
-            message.id().is_some() && modern::headers(&message, &tools).is_some()
-        };
-        let cancellable =
-            is_modern.then(|| (Arc::clone(&self.cancellable), message.id().unwrap_or_default().to_owned()));
+        let cancellable = message.id().filter(|_| modern::is_modern(&message)).map(str::to_owned);
+        let registry = Arc::clone(&self.cancellable);
         let registered = cancellable.clone();
         let shared = Arc::clone(&self.shared);
+        // Locked until the task is registered, so that it cannot have ended before.
+        let mut registering = self.cancellable.lock().unwrap_or_else(PoisonError::into_inner);
         let task = self.tasks.spawn(async move {
-            let _permit = permit;
             if let Some(before) = before {
                 before.cancelled().await;
             }
             // Dropped at the end, whatever the end is.
-            let _release = barrier.as_ref().map(|barrier| barrier.clone().drop_guard());
+            let release = barrier.as_ref().map(|barrier| barrier.clone().drop_guard());
             let delivery = shared.deliver(&message);
-            let _: Result<(), Closed> = match Barrier::of(&message) {
+            let rest = match Barrier::of(&message) {
                 Some(Barrier::Initialized) => {
                     let held = async {
                         tokio::time::sleep(INITIALIZED).await;
@@ -256,14 +274,16 @@ impl Messages {
                 }
                 _ => delivery.await,
             };
-            if let Some((cancellable, id)) = cancellable {
-                cancellable.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            drop((release, permit));
+            if let Some(id) = registered {
+                registry.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            }
+            if let Ok(Some(rest)) = rest {
+                shared.linger(rest).await;
             }
         });
-        if let Some((cancellable, id)) = registered
-            && !task.is_finished()
-        {
-            cancellable.lock().unwrap_or_else(PoisonError::into_inner).insert(id, task);
+        if let Some(id) = cancellable {
+            registering.insert(id, task);
         }
     }
 

@@ -1,31 +1,29 @@
 //! Bringing one message of the client across, and its answer back.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use linchpin_authority::Wait;
-use linchpin_transport::{Answer, Event, EventReader, Outgoing, Recovery};
+use linchpin_transport::{Answer, Outgoing, ReadError, Recovery, SendError};
 use serde_json::value::RawValue;
 
 use crate::bridge::Shared;
 use crate::failure::{self, Failure};
 use crate::framing::one_line;
-use crate::message::{Incoming, Message, error_of, incoming};
+use crate::message::{Awaited, Incoming, Message};
 use crate::modern;
 use crate::output::Closed;
+use crate::session::Opening;
+use crate::stream::{Broken, End, EventStream, Patience, is_busy};
 
 /// The longest JSON answer, in bytes.
 const MAX_JSON: usize = 64 << 20;
-/// The longest event, in bytes.
-pub(crate) const MAX_EVENT: usize = 16 << 20;
 /// The longest error answer that is looked at, in bytes.
 const MAX_ERROR: usize = 64 << 10;
-/// How often a stream that brings nothing is resumed.
-const MAX_RESUMES: u32 = 5;
-/// How long after the answer a stream may stay open for the connection to be of further use.
+/// How long after the answer a stream may bring further messages.
 const LINGER: Duration = Duration::from_secs(1);
 /// The pause before a stream is resumed, unless the server names one.
 const RESUME_PAUSE: Duration = Duration::from_secs(1);
@@ -52,26 +50,54 @@ impl From<Failure> for Stopped {
 }
 
 impl Shared {
-    /// Brings a message across. A request that fails is answered with an error, anything else is logged.
-    pub(crate) async fn deliver(self: &Arc<Self>, message: &Message) -> Result<(), Closed> {
-        match self.exchange(message).await {
-            Ok(()) => Ok(()),
+    /// Brings a message across. Each of its requests that fails is answered with an error; anything else is logged.
+    /// What is left of a stream after the answer is given back.
+    pub(crate) async fn deliver(self: &Arc<Self>, message: &Message) -> Result<Option<EventStream>, Closed> {
+        let mut awaited = Awaited::of(message);
+        match self.exchange(message, &mut awaited).await {
+            Ok(rest) => Ok(rest),
             Err(Stopped::Closed) => Err(Closed),
             Err(Stopped::Failed(failure)) => {
-                if let Some(id) = message.id() {
-                    return self.output.line(failure::answer(id, &failure)).await;
+                if awaited.is_empty() {
+                    tracing::warn!("a message of the client could not be delivered: {failure}");
                 }
-                tracing::warn!("a message of the client could not be delivered: {failure}");
-                Ok(())
+                for id in awaited.take_all() {
+                    self.output.line(failure::answer(&id, &failure)).await?;
+                }
+                Ok(None)
             }
         }
     }
 
-    async fn exchange(self: &Arc<Self>, message: &Message) -> Result<(), Stopped> {
+    /// Passes on what a stream brings after the answer, for a while: a server should end it then, and its
+    /// connection can carry the next request once it did.
+    pub(crate) async fn linger(&self, mut rest: EventStream) {
+        let passed_on = async {
+            while let Ok(Some(data)) = rest.next_data().await {
+                if !matches!(Awaited::default().strike(&data), Incoming::NotJson)
+                    && self.output.line(one_line(&data)).await.is_err()
+                {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            _ = tokio::time::timeout(LINGER, passed_on) => {}
+            () = self.closing.cancelled() => {}
+        }
+    }
+
+    async fn exchange(
+        self: &Arc<Self>,
+        message: &Message,
+        awaited: &mut Awaited,
+    ) -> Result<Option<EventStream>, Stopped> {
         let modern = {
-            let tools = self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let tools = self.tools.lock().unwrap_or_else(PoisonError::into_inner);
             modern::headers(message, &tools)
         };
+        // Revision 2026-07-28 has no resumption.
+        let resumable = modern.is_none();
         let answer = match modern {
             Some(headers) => {
                 self.post(headers, message.bytes.clone(), Recovery::Once).await.map_err(Failure::Send)?
@@ -79,10 +105,17 @@ impl Shared {
             None => self.post_in_session(message).await?,
         };
         self.healthy.notify_waiters();
-        match message.id() {
-            Some(id) => self.answer(message, id, answer).await,
-            None => self.acknowledged(answer).await,
+        if !answer.status().is_success() {
+            self.error_answer(awaited, answer).await?;
+            return Ok(None);
         }
+        let session = answer.headers().get("mcp-session-id").cloned();
+        let note = |result: Option<&RawValue>| self.note(message, result, session.clone());
+        if answer.is_of_type("text/event-stream") {
+            return self.stream_answer(awaited, answer, resumable, note).await;
+        }
+        self.json_answer(awaited, answer, note).await?;
+        Ok(None)
     }
 
     /// POSTs a message in the session; a lost session is opened again once, and the message sent once more.
@@ -101,11 +134,9 @@ impl Shared {
             if std::mem::replace(&mut reopened, true) {
                 return Err(Failure::SessionLost.into());
             }
-            if answer.recovery() == Recovery::Spent {
-                recovery = Recovery::Spent;
-            }
+            spend(&mut recovery, &answer);
             drop(answer);
-            self.reopen(sitting.generation).await?;
+            self.reopen(sitting.generation, &mut recovery).await?;
         }
     }
 
@@ -114,7 +145,7 @@ impl Shared {
         mut headers: HeaderMap,
         body: Bytes,
         recovery: Recovery,
-    ) -> Result<Answer, linchpin_transport::SendError> {
+    ) -> Result<Answer, SendError> {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         let outgoing = Outgoing { method: Method::POST, headers, body, wait: Wait::Transaction, recovery };
@@ -122,8 +153,8 @@ impl Shared {
     }
 
     /// Opens the session again as the client did, unless another message has done so meanwhile. The answer stays
-    /// here: to the client it is the same session.
-    async fn reopen(self: &Arc<Self>, lost: u64) -> Result<(), Stopped> {
+    /// here: to the client it is the same session. `recovery` is that of the message it is done for (P17).
+    async fn reopen(self: &Arc<Self>, lost: u64, recovery: &mut Recovery) -> Result<(), Stopped> {
         let _reopening = self.session.reopening.lock().await;
         if self.session.sitting().generation != lost {
             return Ok(());
@@ -132,66 +163,36 @@ impl Shared {
             return Err(Failure::SessionLost.into());
         };
         tracing::info!("the server forgot the session; opening it again");
-        let answer = self.post(HeaderMap::new(), initialize, Recovery::Once).await.map_err(Failure::Send)?;
+        let answer = self.post(HeaderMap::new(), initialize, *recovery).await.map_err(Failure::Reopening)?;
+        spend(recovery, &answer);
         if !answer.status().is_success() {
-            return Err(refused(&answer).into());
+            return Err(Failure::of(&answer).into());
         }
         let session = answer.headers().get("mcp-session-id").cloned();
-        let mut opened = None;
-        if answer.is_of_type("text/event-stream") {
-            let mut stream = EventStream::new(answer);
-            while let Some(data) = stream.next_data().await.map_err(|_| Failure::Lost)? {
-                if let Incoming::Answer(result) = incoming(&data, &id) {
-                    opened = result.map(ToOwned::to_owned);
-                    break;
-                }
-            }
-        } else {
-            let body = answer.body(MAX_JSON).await.map_err(|error| Failure::Answer(error.to_string()))?;
-            if let Incoming::Answer(result) = incoming(&body, &id) {
-                opened = result.map(ToOwned::to_owned);
-            }
-        }
-        let Some(result) = opened else {
+        let Some(result) = result_of(answer, &id).await? else {
             return Err(Failure::Answer("the server refused to open a session again".to_owned()).into());
         };
-        self.session.opened(session, Some(&result));
+        let opening = Opening::new(session, &result);
+        // The session is confirmed before anything else is sent in it.
         let initialized = Bytes::from_static(br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-        let sitting = self.session.sitting();
-        let _ = self.post(sitting.headers, initialized, Recovery::Once).await.map_err(Failure::Send)?;
+        let answer =
+            self.post(opening.headers(), initialized, *recovery).await.map_err(Failure::Reopening)?;
+        spend(recovery, &answer);
+        self.session.opened(opening);
         Ok(())
     }
 
-    async fn acknowledged(&self, answer: Answer) -> Result<(), Stopped> {
-        let status = answer.status();
-        if !status.is_success() {
-            return Err(refused(&answer).into());
-        }
-        // Nothing should come; a server that answers with a stream all the same has messages on it.
-        if answer.is_of_type("text/event-stream") {
-            let mut stream = EventStream::new(answer);
-            while let Ok(Some(data)) = stream.next_data().await {
-                self.output.line(one_line(&data)).await?;
-            }
-        } else if answer.is_of_type("application/json") {
-            let body = answer.body(MAX_JSON).await.map_err(|error| Failure::Answer(error.to_string()))?;
-            if !body.trim_ascii().is_empty() {
-                self.output.line(one_line(&body)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Brings the answer to the request `id` back.
-    async fn answer(self: &Arc<Self>, message: &Message, id: &str, answer: Answer) -> Result<(), Stopped> {
-        if !answer.status().is_success() {
-            return self.error_answer(id, answer).await;
-        }
-        let session = answer.headers().get("mcp-session-id").cloned();
-        if answer.is_of_type("text/event-stream") {
-            return self.stream_answer(message, id, answer, session).await;
-        }
+    /// Brings a JSON answer back.
+    async fn json_answer(
+        &self,
+        awaited: &mut Awaited,
+        answer: Answer,
+        note: impl Fn(Option<&RawValue>),
+    ) -> Result<(), Stopped> {
         if !answer.is_of_type("application/json") {
+            if awaited.is_empty() {
+                return Ok(());
+            }
             let status = answer.status().as_u16();
             let problem = format!(
                 "{} answered {status} without JSON or events; it may not be an MCP server, check the URL",
@@ -199,89 +200,109 @@ impl Shared {
             );
             return Err(Failure::Answer(problem).into());
         }
-        let body = answer.body(MAX_JSON).await.map_err(|error| Failure::Answer(error.to_string()))?;
-        if let Incoming::Answer(result) = read_if_needed(message, id, &body) {
-            self.note(message, result, session);
+        let body = whole(answer).await?;
+        match awaited.strike(&body) {
+            Incoming::Unaddressed(error) if !awaited.is_empty() => self.pass_on(awaited, error).await?,
+            Incoming::NotJson if awaited.is_empty() => {}
+            Incoming::NotJson => {
+                return Err(Failure::Answer("the server's answer is not JSON".to_owned()).into());
+            }
+            incoming => {
+                if let Incoming::Answer(result) = incoming {
+                    note(result);
+                }
+                self.output.line(one_line(&body)).await?;
+            }
         }
-        self.output.line(one_line(&body)).await?;
-        Ok(())
+        if awaited.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Answer("the server answered with something that is not the answer".to_owned()).into())
     }
 
     /// Takes from an answer what later requests need.
     fn note(&self, message: &Message, result: Option<&RawValue>, session: Option<HeaderValue>) {
         match (message.method(), result) {
-            (Some("initialize"), Some(result)) => self.session.opened(session, Some(result)),
+            (Some("initialize"), Some(result)) => self.session.opened(Opening::new(session, result)),
             (Some("tools/list"), Some(result)) => {
-                self.tools.lock().unwrap_or_else(std::sync::PoisonError::into_inner).learn(result);
+                self.tools.lock().unwrap_or_else(PoisonError::into_inner).learn(result);
             }
             _ => {}
         }
     }
 
-    /// Brings a stream of messages back up to the answer, resuming it where it breaks.
+    /// Brings a stream of messages back up to the answer, resuming it where it breaks. A stream that is owed no
+    /// answer is brought back up to its end.
     async fn stream_answer(
         self: &Arc<Self>,
-        message: &Message,
-        id: &str,
+        awaited: &mut Awaited,
         answer: Answer,
-        session: Option<HeaderValue>,
-    ) -> Result<(), Stopped> {
+        resumable: bool,
+        note: impl Fn(Option<&RawValue>),
+    ) -> Result<Option<EventStream>, Stopped> {
+        let owed = !awaited.is_empty();
         let mut stream = EventStream::new(answer);
-        let mut fruitless = 0;
+        let mut patience = Patience::default();
         loop {
-            match stream.next_data().await {
+            let end = match stream.next_data().await {
                 Ok(Some(data)) => {
-                    fruitless = 0;
-                    let answered = match incoming(&data, id) {
-                        Incoming::Answer(result) => {
-                            self.note(message, result, session.clone());
-                            true
+                    patience = Patience::default();
+                    match awaited.strike(&data) {
+                        Incoming::NotJson => continue,
+                        Incoming::Unaddressed(error) if owed => self.pass_on(awaited, error).await?,
+                        incoming => {
+                            if let Incoming::Answer(result) = incoming {
+                                note(result);
+                            }
+                            self.output.line(one_line(&data)).await?;
                         }
-                        Incoming::Other => false,
-                    };
-                    self.output.line(one_line(&data)).await?;
-                    if answered {
-                        // Read to the end, so that the connection can carry the next request.
-                        let _ = tokio::time::timeout(LINGER, async {
-                            while let Ok(Some(_)) = stream.next_data().await {}
-                        })
-                        .await;
-                        return Ok(());
                     }
+                    if owed && awaited.is_empty() {
+                        return Ok(Some(stream));
+                    }
+                    continue;
                 }
                 Err(Broken::TooLarge(problem)) => return Err(Failure::Answer(problem).into()),
-                Ok(None) | Err(Broken::Connection) => {
-                    fruitless += 1;
-                    stream = self.resume(stream, fruitless).await?;
-                }
+                Ok(None) => End::Orderly,
+                Err(Broken::Connection) => End::Broken,
+            };
+            if !owed {
+                return Ok(None);
             }
+            if !resumable {
+                return Err(Failure::Lost.into());
+            }
+            stream = self.resume(stream, end, &mut patience).await?;
         }
     }
 
     /// Resumes a stream after the last event seen (2025-11-25, "Resumability and Redelivery").
-    async fn resume(self: &Arc<Self>, stream: EventStream, attempt: u32) -> Result<EventStream, Stopped> {
+    async fn resume(
+        self: &Arc<Self>,
+        stream: EventStream,
+        mut end: End,
+        patience: &mut Patience,
+    ) -> Result<EventStream, Stopped> {
         let Some(last_id) = stream.last_id().and_then(|id| HeaderValue::try_from(id).ok()) else {
             return Err(Failure::Lost.into());
         };
-        if attempt > MAX_RESUMES {
-            return Err(Failure::Lost.into());
-        }
-        tokio::time::sleep(stream.retry.unwrap_or(RESUME_PAUSE).min(Duration::from_secs(30))).await;
-        match self.listen(Some(last_id)).await {
-            Ok(answer) if answer.status().is_success() && answer.is_of_type("text/event-stream") => {
-                Ok(stream.continued(answer))
+        while patience.allows(end, stream.retry.is_some()) {
+            tokio::time::sleep(stream.retry.unwrap_or(RESUME_PAUSE).min(Duration::from_secs(30))).await;
+            match self.listen(Some(last_id.clone())).await {
+                Ok(answer) if answer.status().is_success() && answer.is_of_type("text/event-stream") => {
+                    return Ok(stream.continued(answer));
+                }
+                Ok(answer) if is_busy(answer.status()) => end = End::Broken,
+                Ok(_) => break,
+                Err(SendError::Unreachable { .. }) => end = End::Broken,
+                Err(error) => return Err(Failure::Send(error).into()),
             }
-            Ok(_) => Err(Failure::Lost.into()),
-            Err(linchpin_transport::SendError::Unreachable { .. }) => Ok(stream.ended()),
-            Err(error) => Err(Failure::Send(error).into()),
         }
+        Err(Failure::Lost.into())
     }
 
     /// A GET for events in the session.
-    pub(crate) async fn listen(
-        &self,
-        last_event_id: Option<HeaderValue>,
-    ) -> Result<Answer, linchpin_transport::SendError> {
+    pub(crate) async fn listen(&self, last_event_id: Option<HeaderValue>) -> Result<Answer, SendError> {
         let mut headers = self.session.sitting().headers;
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         if let Some(id) = last_event_id {
@@ -298,90 +319,59 @@ impl Shared {
     }
 
     /// An HTTP error: the server's JSON-RPC error if it sent one, else one that names the status.
-    async fn error_answer(&self, id: &str, answer: Answer) -> Result<(), Stopped> {
-        let failure = refused(&answer);
-        if !answer.is_of_type("application/json") {
+    async fn error_answer(&self, awaited: &mut Awaited, answer: Answer) -> Result<(), Stopped> {
+        let failure = Failure::of(&answer);
+        if !answer.is_of_type("application/json") || awaited.is_empty() {
             return Err(failure.into());
         }
         let Ok(body) = answer.body(MAX_ERROR).await else { return Err(failure.into()) };
-        match error_of(&body, id) {
-            Some((_, true)) => self.output.line(one_line(&body)).await?,
-            Some((error, false)) => self.output.line(one_line(&failure::passed_on(id, error))).await?,
-            None => return Err(failure.into()),
+        match awaited.strike(&body) {
+            Incoming::Answer(_) => self.output.line(one_line(&body)).await?,
+            Incoming::Unaddressed(error) => self.pass_on(awaited, error).await?,
+            Incoming::Other | Incoming::NotJson => {}
+        }
+        if awaited.is_empty() { Ok(()) } else { Err(failure.into()) }
+    }
+
+    /// Answers what is awaited with an error that the server wrote for no request in particular.
+    async fn pass_on(&self, awaited: &mut Awaited, error: &RawValue) -> Result<(), Closed> {
+        for id in awaited.take_all() {
+            self.output.line(one_line(&failure::passed_on(&id, error))).await?;
         }
         Ok(())
     }
 }
 
-/// Few answers have to be understood; parsing the others would cost every call.
-fn read_if_needed<'a>(message: &Message, id: &str, body: &'a [u8]) -> Incoming<'a> {
-    match message.method() {
-        Some("initialize" | "tools/list") => incoming(body, id),
-        _ => Incoming::Other,
+/// Notes that the one recovery of an operation was used up on the way to `answer` (P17).
+fn spend(recovery: &mut Recovery, answer: &Answer) {
+    if answer.recovery() == Recovery::Spent {
+        *recovery = Recovery::Spent;
     }
 }
 
-fn refused(answer: &Answer) -> Failure {
-    let advice = match answer.status() {
-        StatusCode::NOT_FOUND => "; check the URL",
-        StatusCode::UNAUTHORIZED => "; check the Authorization header that is configured",
-        _ => "",
-    };
-    Failure::Answer(format!("the server answered {}{advice}", answer.status().as_u16()))
+/// The whole body of a JSON answer. One that breaks off is lost: what it answered may have been carried out.
+async fn whole(answer: Answer) -> Result<Bytes, Failure> {
+    answer.body(MAX_JSON).await.map_err(|error| match error {
+        ReadError::TooLong(_) => Failure::Answer(error.to_string()),
+        _ => Failure::Lost,
+    })
 }
 
-/// A stream of events over one answer or several.
-pub(crate) struct EventStream {
-    answer: Option<Answer>,
-    reader: EventReader,
-    last_id: Option<String>,
-    pub(crate) retry: Option<Duration>,
-}
-
-/// Why a stream ended early.
-pub(crate) enum Broken {
-    Connection,
-    TooLarge(String),
-}
-
-impl EventStream {
-    pub(crate) fn new(answer: Answer) -> Self {
-        Self { answer: Some(answer), reader: EventReader::new(MAX_EVENT), last_id: None, retry: None }
+/// The result in the answer to the request `id`, as JSON or as events.
+async fn result_of(answer: Answer, id: &str) -> Result<Option<Box<RawValue>>, Failure> {
+    let mut awaited = Awaited::to(id);
+    if !answer.is_of_type("text/event-stream") {
+        let body = whole(answer).await?;
+        return Ok(match awaited.strike(&body) {
+            Incoming::Answer(result) => result.map(ToOwned::to_owned),
+            _ => None,
+        });
     }
-
-    /// The same stream, resumed with another answer.
-    pub(crate) fn continued(self, answer: Answer) -> Self {
-        Self { answer: Some(answer), reader: EventReader::new(MAX_EVENT), ..self }
-    }
-
-    /// The same stream without an answer: it is at its end.
-    fn ended(self) -> Self {
-        Self { answer: None, ..self }
-    }
-
-    pub(crate) fn last_id(&self) -> Option<&str> {
-        self.last_id.as_deref()
-    }
-
-    /// The data of the next event that has any; `None` at the end.
-    pub(crate) async fn next_data(&mut self) -> Result<Option<Bytes>, Broken> {
-        loop {
-            while let Some(event) =
-                self.reader.next_event().map_err(|error| Broken::TooLarge(error.to_string()))?
-            {
-                let Event { data, id, retry_ms, .. } = event;
-                self.last_id = id.or_else(|| self.last_id.take());
-                self.retry = retry_ms.map(Duration::from_millis).or(self.retry);
-                if let Some(data) = data.filter(|data| !data.is_empty()) {
-                    return Ok(Some(data));
-                }
-            }
-            let Some(answer) = &mut self.answer else { return Ok(None) };
-            match answer.chunk().await {
-                Ok(Some(chunk)) => self.reader.push(&chunk),
-                Ok(None) => return Ok(None),
-                Err(_) => return Err(Broken::Connection),
-            }
+    let mut stream = EventStream::new(answer);
+    while let Some(data) = stream.next_data().await.map_err(|_| Failure::Lost)? {
+        if let Incoming::Answer(result) = awaited.strike(&data) {
+            return Ok(result.map(ToOwned::to_owned));
         }
     }
+    Ok(None)
 }

@@ -6,12 +6,14 @@
 //! resumed, and a sign-in made elsewhere is picked up by the next request.
 //!
 //! The rooms: `message` reads the head of a line, `modern` derives the headers of 2026-07-28, `session` is what the
-//! server said about the session, `deliver` brings one message across, `listen` keeps the standalone stream,
-//! `output` writes, `bridge` runs it all.
+//! server said about the session, `deliver` brings one message across, `stream` is what the server sends as events,
+//! `listen` keeps the standalone stream, `output` writes, `bridge` runs it all.
 //!
 //! # Limitations
 //! A `tools/call` whose connection broke is not sent again: nobody knows whether the tool ran. The client gets an
 //! error that says so.
+//!
+//! While 1024 requests are under way the client's further lines are not read, and neither is the end of its input.
 
 mod bridge;
 mod deliver;
@@ -22,5 +24,6 @@ mod message;
 mod modern;
 mod output;
 mod session;
+mod stream;
 
 pub use bridge::{Bridge, BridgeError, Ended};

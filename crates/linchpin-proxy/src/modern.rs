@@ -29,6 +29,12 @@ struct Params<'a> {
     arguments: Option<&'a RawValue>,
 }
 
+impl Params<'_> {
+    fn modern_version(&self) -> Option<&str> {
+        self.meta.as_ref()?.version.as_deref().filter(|version| *version >= FIRST_MODERN)
+    }
+}
+
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Meta<'a> {
@@ -40,11 +46,17 @@ struct Meta<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct ToolHeaders(HashMap<String, Vec<(Vec<String>, HeaderName)>>);
 
+/// Whether a message is of revision 2026-07-28 or later.
+pub(crate) fn is_modern(message: &Message) -> bool {
+    let params =
+        message.params.as_deref().and_then(|params| serde_json::from_slice::<Params<'_>>(params).ok());
+    message.method().is_some() && params.is_some_and(|params| params.modern_version().is_some())
+}
+
 /// The headers of a request or notification of revision 2026-07-28 or later; `None` when it is none.
 pub(crate) fn headers(message: &Message, tools: &ToolHeaders) -> Option<HeaderMap> {
-    let params = message.params()?;
-    let params: Params<'_> = serde_json::from_str(params.get()).ok()?;
-    let version = params.meta.as_ref()?.version.as_deref().filter(|version| *version >= FIRST_MODERN)?;
+    let params: Params<'_> = serde_json::from_slice(message.params.as_deref()?).ok()?;
+    let version = params.modern_version()?;
     let method = message.method()?;
     let mut headers = HeaderMap::new();
     headers.insert("mcp-protocol-version", encoded(version));
@@ -73,7 +85,7 @@ pub(crate) fn cancelled(message: &Message) -> Option<String> {
     if message.method() != Some("notifications/cancelled") {
         return None;
     }
-    let cancelled: Cancelled<'_> = serde_json::from_str(message.params()?.get()).ok()?;
+    let cancelled: Cancelled<'_> = serde_json::from_slice(message.params.as_deref()?).ok()?;
     Some(cancelled.request_id.get().to_owned())
 }
 

@@ -20,8 +20,44 @@ pub(crate) struct Session {
 #[derive(Debug, Default)]
 struct State {
     initialize: Option<(Bytes, String)>,
+    opening: Opening,
+}
+
+/// What an `initialize` was answered with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Opening {
     id: Option<HeaderValue>,
     version: Option<HeaderValue>,
+}
+
+impl Opening {
+    /// Reads the session's id and the protocol version out of the head and the result of an answer.
+    pub(crate) fn new(session: Option<HeaderValue>, result: &RawValue) -> Self {
+        #[derive(Deserialize)]
+        struct Initialized {
+            #[serde(rename = "protocolVersion")]
+            version: String,
+        }
+        let id = session.map(|mut session| {
+            session.set_sensitive(true);
+            session
+        });
+        let initialized = serde_json::from_str::<Initialized>(result.get()).ok();
+        let version = initialized.and_then(|initialized| HeaderValue::try_from(initialized.version).ok());
+        Self { id, version }
+    }
+
+    /// The headers that name it.
+    pub(crate) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(id) = &self.id {
+            headers.insert("mcp-session-id", id.clone());
+        }
+        if let Some(version) = &self.version {
+            headers.insert("mcp-protocol-version", version.clone());
+        }
+        headers
+    }
 }
 
 /// What a message was sent with.
@@ -47,25 +83,13 @@ impl Session {
     /// Remembers the client's `initialize` and forgets the session before it.
     pub(crate) fn begin(&self, initialize: Bytes, id: &str) {
         let mut state = self.state();
-        *state = State { initialize: Some((initialize, id.to_owned())), id: None, version: None };
+        *state = State { initialize: Some((initialize, id.to_owned())), opening: Opening::default() };
     }
 
-    /// Notes what an `initialize` was answered with.
-    pub(crate) fn opened(&self, session: Option<HeaderValue>, result: Option<&RawValue>) {
-        #[derive(Deserialize)]
-        struct Initialized {
-            #[serde(rename = "protocolVersion")]
-            version: String,
-        }
-        let version = result
-            .and_then(|result| serde_json::from_str::<Initialized>(result.get()).ok())
-            .and_then(|initialized| HeaderValue::try_from(initialized.version).ok());
+    /// From now on messages are sent in this opening.
+    pub(crate) fn opened(&self, opening: Opening) {
         let mut state = self.state();
-        state.id = session.map(|mut session| {
-            session.set_sensitive(true);
-            session
-        });
-        state.version = version;
+        state.opening = opening;
         drop(state);
         self.generation.send_modify(|generation| *generation += 1);
     }
@@ -77,15 +101,9 @@ impl Session {
 
     /// What a message sent now is sent with.
     pub(crate) fn sitting(&self) -> Sitting {
-        let state = self.state();
-        let mut headers = HeaderMap::new();
-        if let Some(id) = &state.id {
-            headers.insert("mcp-session-id", id.clone());
-        }
-        if let Some(version) = &state.version {
-            headers.insert("mcp-protocol-version", version.clone());
-        }
-        Sitting { generation: *self.generation.borrow(), headers, has_id: state.id.is_some() }
+        let opening = self.state().opening.clone();
+        let generation = *self.generation.borrow();
+        Sitting { generation, headers: opening.headers(), has_id: opening.id.is_some() }
     }
 
     /// Which opening of the session it is.

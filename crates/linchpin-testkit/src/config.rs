@@ -54,6 +54,8 @@ pub struct Config {
     pub iss: Option<String>,
     /// Tools to list besides the server's own, as they are; they can be listed, not called.
     pub more_tools: Vec<serde_json::Value>,
+    /// Whether requests to the MCP endpoint are kept as they came, for [`crate::Kit::seen`].
+    pub record: bool,
 }
 
 /// A change of the configuration: the fields that it names.
@@ -130,6 +132,7 @@ impl Default for Config {
             registration: serde_json::Map::new(),
             iss: None,
             more_tools: Vec::new(),
+            record: false,
         }
     }
 }

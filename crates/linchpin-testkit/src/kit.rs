@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{Response, StatusCode};
+use bytes::Bytes;
+use futures::stream::{Stream, StreamExt as _};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
@@ -17,7 +19,7 @@ use crate::counts::Counts;
 use crate::fault::{Action, Endpoint, Fault, Faults};
 use crate::grants::Grants;
 use crate::mcp::Sessions;
-use crate::respond::Answer;
+use crate::respond::{self, Answer};
 use crate::serve::{WireControl, serve};
 use crate::{admin, mcp, provider};
 
@@ -55,6 +57,24 @@ pub struct SignedIn {
     pub access_lifetime_ms: u64,
 }
 
+/// A request to the MCP endpoint as it came.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// POST, GET or DELETE.
+    pub method: Method,
+    /// Every header.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Seen {
+    /// A header as text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
 impl Kit {
     /// Starts provider, server and admin interface on this runtime.
     pub async fn start(options: Options) -> io::Result<Self> {
@@ -71,6 +91,8 @@ impl Kit {
             faults: Mutex::default(),
             grants: Mutex::default(),
             sessions: Mutex::default(),
+            seen: Mutex::default(),
+            streams: Arc::default(),
             held: AtomicU64::new(0),
             release: Notify::new(),
         });
@@ -154,6 +176,11 @@ impl Kit {
         self.shared.held.load(Ordering::SeqCst)
     }
 
+    /// How many event streams are open.
+    pub fn streams(&self) -> u64 {
+        self.shared.streams.load(Ordering::SeqCst)
+    }
+
     /// Lets the answers go that are kept back.
     pub fn release(&self) {
         self.shared.release.notify_waiters();
@@ -182,6 +209,11 @@ impl Kit {
     /// Sends a message to every session's standalone stream.
     pub fn push(&self, message: &serde_json::Value) {
         self.shared.sessions().push(&message.to_string());
+    }
+
+    /// The requests to the MCP endpoint so far, in the order they arrived, while [`Config::record`] is on.
+    pub fn seen(&self) -> Vec<Seen> {
+        lock(&self.shared.seen).clone()
     }
 
     /// Every token, code, verifier and secret that was issued or seen.
@@ -236,6 +268,8 @@ pub(crate) struct Shared {
     faults: Mutex<Faults>,
     grants: Mutex<Grants>,
     sessions: Mutex<Sessions>,
+    seen: Mutex<Vec<Seen>>,
+    streams: Arc<AtomicU64>,
     held: AtomicU64,
     release: Notify,
 }
@@ -263,6 +297,21 @@ impl Shared {
 
     pub(crate) fn sessions(&self) -> MutexGuard<'_, Sessions> {
         lock(&self.sessions)
+    }
+
+    pub(crate) fn see(&self, request: &Request<Bytes>) {
+        if self.config().record {
+            let (method, headers) = (request.method().clone(), request.headers().clone());
+            lock(&self.seen).push(Seen { method, headers, body: request.body().clone() });
+        }
+    }
+
+    /// An answer of these events, counted as open until it ends or its connection does.
+    pub(crate) fn stream(&self, events: impl Stream<Item = Bytes> + Send + 'static) -> Answer {
+        let open = OpenStream::new(&self.streams);
+        respond::events(events.inspect(move |_| {
+            let _ = &open;
+        }))
     }
 
     pub(crate) fn held(&self) -> u64 {
@@ -315,6 +364,21 @@ impl Shared {
         }
         pause(fault.delay_ms).await;
         answer
+    }
+}
+
+struct OpenStream(Arc<AtomicU64>);
+
+impl OpenStream {
+    fn new(count: &Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

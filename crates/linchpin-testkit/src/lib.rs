@@ -43,4 +43,4 @@ pub use browse::{Page, browse};
 pub use config::{AuthMode, Config, ConfigChange, Consent, Lifetime, Options, Rotation};
 pub use counts::Counts;
 pub use fault::{Action, Endpoint, Fault};
-pub use kit::{Kit, KitThread, SignedIn};
+pub use kit::{Kit, KitThread, Seen, SignedIn};

@@ -74,6 +74,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, asked: Asked) -> Answer {
     let message = serde_json::from_slice::<Message>(request.body()).ok();
     let method = message.as_ref().and_then(|message| message.method.clone());
     count(&shared, &request, method.as_deref());
+    shared.see(&request);
     let endpoint = match *request.method() {
         Method::POST => Endpoint::McpPost,
         Method::GET => Endpoint::McpGet,

@@ -1,10 +1,10 @@
 //! Requests to one MCP server, with one recovery each.
 
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use linchpin_authority::{AccessToken, Credential, CredentialError, SignInReason, Wait};
 use linchpin_oauth::challenge::Challenges;
@@ -13,6 +13,8 @@ use linchpin_store::{Disposition, ServerUrl};
 use thiserror::Error;
 use url::Url;
 
+use crate::Answer;
+
 /// Redirects that one request may take, all of them within the server's origin.
 const MAX_REDIRECTS: usize = 10;
 
@@ -20,12 +22,22 @@ const MAX_REDIRECTS: usize = 10;
 #[derive(Debug, Clone)]
 pub struct Endpoint(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     server: ServerUrl,
     client: reqwest::Client,
     authorization: Authorization,
     headers: HeaderMap,
+}
+
+/// Without the values of headers, which the user configured and which may be keys (P20).
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner")
+            .field("server", &self.server.as_str())
+            .field("authorization", &self.authorization)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Whose authorization requests carry.
@@ -40,7 +52,7 @@ pub enum Authorization {
 }
 
 /// A request to send.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Outgoing {
     /// POST, GET or DELETE.
     pub method: Method,
@@ -52,6 +64,19 @@ pub struct Outgoing {
     pub wait: Wait,
     /// Whether a 401 may be recovered. A caller that sends one operation several times allows it once (P17).
     pub recovery: Recovery,
+}
+
+/// Without the values of headers and the body, which hold session ids and what people say to tools (P20).
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("method", &self.method)
+            .field("headers", &self.headers.keys().collect::<Vec<_>>())
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .field("wait", &self.wait)
+            .field("recovery", &self.recovery)
+            .finish()
+    }
 }
 
 /// Whether a 401 may be recovered.
@@ -190,7 +215,7 @@ impl Endpoint {
         }
         let answer = self.once(outgoing, Some(&renewed)).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
-            return self.check_scope(Answer { recovered: true, ..answer }, credential);
+            return self.check_scope(answer.after_recovery(), credential);
         }
         Err(self.authentication_required(credential, &renewed, &answer))
     }
@@ -255,7 +280,7 @@ impl Endpoint {
             })?;
             match self.redirect(&url, &response)? {
                 Some(next) => url = next,
-                None => return Ok(Answer { response, recovered: false }),
+                None => return Ok(Answer::new(response)),
             }
         }
         Err(SendError::Unreachable {
@@ -312,86 +337,5 @@ fn problem(error: &reqwest::Error, sent: Sent) -> String {
     match sent {
         Sent::No => "could not be connected to; check the URL and the network".to_owned(),
         Sent::Perhaps => "closed the connection without an answer".to_owned(),
-    }
-}
-
-/// The head of an answer, and its body as it comes.
-#[derive(Debug)]
-pub struct Answer {
-    response: reqwest::Response,
-    recovered: bool,
-}
-
-/// Why a body ended early.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ReadError {
-    /// Longer than the caller allows.
-    #[error("the answer is longer than {0} bytes")]
-    TooLong(usize),
-    /// The connection broke.
-    #[error("the connection broke in the middle of the answer")]
-    Broken,
-}
-
-impl Answer {
-    /// The status.
-    pub fn status(&self) -> StatusCode {
-        self.response.status()
-    }
-
-    /// Whether a 401 was recovered on the way to it.
-    pub fn recovery(&self) -> Recovery {
-        if self.recovered { Recovery::Spent } else { Recovery::Once }
-    }
-
-    /// The headers.
-    pub fn headers(&self) -> &HeaderMap {
-        self.response.headers()
-    }
-
-    /// A header as text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers().get(name)?.to_str().ok()
-    }
-
-    /// Whether the body is of this media type, parameters aside.
-    pub fn is_of_type(&self, media_type: &str) -> bool {
-        let value =
-            self.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        value.split(';').next().is_some_and(|given| given.trim().eq_ignore_ascii_case(media_type))
-    }
-
-    /// What `Retry-After` asks for in seconds.
-    pub fn retry_after(&self) -> Option<Duration> {
-        self.header(RETRY_AFTER.as_str())?.trim().parse().ok().map(Duration::from_secs)
-    }
-
-    /// Every line of the challenge, joined as the grammar allows.
-    pub fn challenge(&self) -> String {
-        let lines = self.headers().get_all(WWW_AUTHENTICATE);
-        let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
-        lines.join(", ")
-    }
-
-    /// The next piece of the body; `None` at its end.
-    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
-        self.response.chunk().await.map_err(|_| ReadError::Broken)
-    }
-
-    /// The whole body, of at most `limit` bytes.
-    pub async fn body(mut self, limit: usize) -> Result<Bytes, ReadError> {
-        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
-        let mut whole = None;
-        let mut length = first.len();
-        while length <= limit {
-            let Some(chunk) = self.chunk().await? else { break };
-            length += chunk.len();
-            whole.get_or_insert_with(|| BytesMut::from(&first[..])).extend_from_slice(&chunk);
-        }
-        if length > limit {
-            return Err(ReadError::TooLong(limit));
-        }
-        Ok(whole.map_or(first, BytesMut::freeze))
     }
 }

@@ -20,7 +20,7 @@ use rmcp::transport::streamable_http_client::{
 };
 use sse_stream::Sse;
 
-use crate::{Answer, Endpoint, Event, EventReader, Outgoing, Recovery, SendError};
+use crate::{Answer, Endpoint, Event, EventReader, Outgoing, ReadError, Recovery, SendError, Sent};
 
 type Error = StreamableHttpError<SendError>;
 
@@ -67,6 +67,19 @@ impl LinchpinHttpClient {
             return Err(StreamableHttpError::AuthRequired(AuthRequiredError::new(answer.challenge())));
         }
         Ok(answer)
+    }
+}
+
+impl LinchpinHttpClient {
+    fn read_error(&self, error: &ReadError) -> Error {
+        match error {
+            ReadError::TooLong(max_size) => StreamableHttpError::ResponseBodyTooLarge { max_size: *max_size },
+            ReadError::Broken => StreamableHttpError::Client(SendError::Unreachable {
+                server: Box::new(self.0.server().clone()),
+                problem: "broke off in the middle of its answer".to_owned(),
+                sent: Sent::Perhaps,
+            }),
+        }
     }
 }
 
@@ -151,10 +164,7 @@ impl StreamableHttpClient for LinchpinHttpClient {
             };
         }
         let max_size = limits.max_json_response_size;
-        let body = answer
-            .body(max_size)
-            .await
-            .map_err(|_| StreamableHttpError::ResponseBodyTooLarge { max_size })?;
+        let body = answer.body(max_size).await.map_err(|error| self.read_error(&error))?;
         let message = serde_json::from_slice(&body).map_err(StreamableHttpError::Deserialize)?;
         Ok(StreamableHttpPostResponse::Json(message, session))
     }

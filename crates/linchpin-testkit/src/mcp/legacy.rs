@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::tools::{self, Peer};
 use super::{Message, error, json_rpc, result, with_session};
 use crate::kit::Shared;
-use crate::respond::{Answer, empty, events};
+use crate::respond::{Answer, empty};
 use crate::stream::EventLog;
 
 const VERSIONS: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
@@ -162,7 +162,8 @@ async fn call(shared: &Arc<Shared>, session: &str, id: &str, message: &Message) 
         return json_rpc(StatusCode::OK, answer.into_message(id));
     }
     let Some(log) = shared.sessions().stream(session) else { return empty(StatusCode::NOT_FOUND) };
-    let (shared, session, id, running) = (Arc::clone(shared), session.to_owned(), id.to_owned(), log.clone());
+    let answer = shared.stream(log.read(0, true));
+    let (shared, session, id, running) = (Arc::clone(shared), session.to_owned(), id.to_owned(), log);
     // The tool runs on when the client's connection breaks: its answer can be fetched by resuming.
     tokio::spawn(async move {
         let peer = Peer::Stream { session, log: running.clone() };
@@ -170,7 +171,7 @@ async fn call(shared: &Arc<Shared>, session: &str, id: &str, message: &Message) 
         running.push(answer.into_message(&id));
         running.end();
     });
-    events(log.read(0, true))
+    answer
 }
 
 /// GET and DELETE.
@@ -201,7 +202,7 @@ pub(super) fn other(shared: &Shared, request: &Request<Bytes>) -> Answer {
     });
     drop(sessions);
     match log {
-        Some(log) => events(log.read(from, true)),
+        Some(log) => shared.stream(log.read(from, true)),
         None => json_rpc(StatusCode::BAD_REQUEST, error("null", -32000, "no such stream", None)),
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::tools::{self, Peer};
 use super::{Message, error, json_rpc, result};
 use crate::kit::Shared;
-use crate::respond::{Answer, empty, events};
+use crate::respond::{Answer, empty};
 use crate::stream::EventLog;
 
 pub(super) const VERSION: &str = "2026-07-28";
@@ -45,7 +45,7 @@ pub(super) async fn post(shared: &Arc<Shared>, headers: &HeaderMap, message: Mes
                     "_meta": { "io.modelcontextprotocol/subscriptionId": id } } })
                 .to_string(),
             );
-            events(log.read(0, false))
+            shared.stream(log.read(0, false))
         }
         _ => json_rpc(
             StatusCode::NOT_FOUND,
@@ -113,12 +113,13 @@ async fn call(shared: &Arc<Shared>, id: &str, message: &Message) -> Answer {
         return json_rpc(StatusCode::OK, answer.complete().into_message(id));
     }
     let log = EventLog::new("call".to_owned());
-    let (shared, id, running) = (Arc::clone(shared), id.to_owned(), log.clone());
+    let answer = shared.stream(log.read(0, false));
+    let (shared, id, running) = (Arc::clone(shared), id.to_owned(), log);
     tokio::spawn(async move {
         let peer = Peer::Listener { log: running.clone() };
         let answer = tools::run(&shared, &call, &peer).await;
         running.push(answer.complete().into_message(&id));
         running.end();
     });
-    events(log.read(0, false))
+    answer
 }
