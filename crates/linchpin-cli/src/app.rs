@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 
-use linchpin::{HttpOptions, Linchpin, PlainHttp, Profile, Server, ServerUrl};
+use linchpin::{Environment, HttpOptions, Linchpin, PlainHttp, Profile, Server, ServerUrl, SetupError};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Command, Target};
@@ -31,44 +31,50 @@ impl App {
         if let Some(linchpin) = self.opened.get() {
             return Ok(linchpin.clone());
         }
-        let (linchpin, _) = Linchpin::from_env_with(HttpOptions { plain_http })
-            .map_err(|error| Failure::new(error.disposition(), error.to_string()))?;
+        let linchpin =
+            Linchpin::builder().stores(environment()?.stores()).http(HttpOptions { plain_http }).build();
         Ok(self.opened.get_or_init(|| linchpin).clone())
     }
 
-    /// The server that the command line names, by URL or by name.
-    pub(crate) fn server(&self, target: &Target) -> Result<Server, Failure> {
-        let plain_http = if target.allow_http { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly };
-        let profile = target
-            .profile
-            .as_deref()
-            .map(Profile::parse)
-            .transpose()
-            .map_err(|error| Failure::usage(error.to_string()))?;
-        if looks_like_a_url(&target.server) {
-            let url = ServerUrl::parse(&target.server, plain_http)
-                .map_err(|error| Failure::usage(error.to_string()))?;
-            return Ok(self.linchpin(plain_http)?.server(url, profile.unwrap_or_default()));
-        }
-        let named = named(&target.server)?;
-        let plain_http = if target.allow_http { plain_http } else { named.plain_http };
-        let url =
-            ServerUrl::parse(&named.url, plain_http).map_err(|error| Failure::usage(error.to_string()))?;
-        let profile = match profile {
-            Some(profile) => profile,
-            None => {
-                Profile::parse(&named.profile).map_err(|error| Failure::configuration(error.to_string()))?
-            }
-        };
-        Ok(self.linchpin(plain_http)?.server(url, profile))
+    /// The server that the command line names, by URL or by name, with the store of its sign-in pinned.
+    pub(crate) async fn server(&self, target: &Target) -> Result<Server, Failure> {
+        let (url, profile, plain_http) = named_server(target)?;
+        Ok(self.linchpin(plain_http)?.server(url, profile).await?)
     }
+}
+
+/// Which server the command line names, by URL or by name, as whom, and whether plain http may leave this machine.
+pub(crate) fn named_server(target: &Target) -> Result<(ServerUrl, Profile, PlainHttp), Failure> {
+    let plain_http = if target.allow_http { PlainHttp::Allowed } else { PlainHttp::LoopbackOnly };
+    let profile = target
+        .profile
+        .as_deref()
+        .map(Profile::parse)
+        .transpose()
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    if looks_like_a_url(&target.server) {
+        let url = ServerUrl::parse(&target.server, plain_http)
+            .map_err(|error| Failure::usage(error.to_string()))?;
+        return Ok((url, profile.unwrap_or_default(), plain_http));
+    }
+    let named = named(&target.server)?;
+    let plain_http = if target.allow_http { plain_http } else { named.plain_http };
+    let url = ServerUrl::parse(&named.url, plain_http).map_err(|error| Failure::usage(error.to_string()))?;
+    let profile = match profile {
+        Some(profile) => profile,
+        None => Profile::parse(&named.profile).map_err(|error| Failure::configuration(error.to_string()))?,
+    };
+    Ok((url, profile, plain_http))
 }
 
 /// The configuration.
 pub(crate) fn config() -> Result<Config, Failure> {
-    let (_, directories) = Linchpin::from_env_with(HttpOptions::default())
-        .map_err(|error| Failure::new(error.disposition(), error.to_string()))?;
-    Config::read(directories.config_file())
+    Config::read(environment()?.directories.config_file())
+}
+
+/// What the environment asks for.
+pub(crate) fn environment() -> Result<Environment, Failure> {
+    Environment::read().map_err(|error: SetupError| Failure::new(error.disposition(), error.to_string()))
 }
 
 /// A URL has a scheme; a name has neither colon nor slash nor dot.

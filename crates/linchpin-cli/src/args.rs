@@ -13,7 +13,7 @@ exit_code} there, and a line on standard error in any case.
 Exit codes: 0 done; 1 the server or tool answered with an error; 2 wrong usage; 3 sign-in required;
 4 temporary, try again; 5 store or configuration; 6 a wait ran out; 130 interrupted.
 
-Environment: LINCHPIN_HOME (everything under one directory), LINCHPIN_STORE (auto, file),
+Environment: LINCHPIN_HOME (everything under one directory), LINCHPIN_STORE (auto, keyring, secrets, file),
 BROWSER (the program that opens sign-in pages), LINCHPIN_LOG (for example `linchpin=debug`).";
 
 /// One sign-in per MCP server, shared by every process on the machine.
@@ -47,6 +47,11 @@ pub(crate) enum Command {
     List(List),
     /// Remove a name
     Remove(Remove),
+    /// Show where sign-ins are kept, or move them
+    #[command(subcommand)]
+    Store(Store),
+    /// Check this machine: directories, permissions, locks, stores
+    Doctor(Doctor),
     /// Show the main job on an embedded provider: a storm of processes, one sign-in
     Demo(Demo),
     /// Print a shell's completion script
@@ -240,6 +245,48 @@ pub(crate) struct Remove {
     /// The name
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Store {
+    /// Show the stores, and which sign-in is in which and why
+    Show(StoreShow),
+    /// Move sign-ins to another store; a copy is removed only after the new one was read back
+    Move(StoreMove),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreShow {
+    /// Only this server
+    #[arg(value_name = "SERVER")]
+    pub(crate) server: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreMove {
+    /// The store to move to
+    #[arg(long, value_enum, value_name = "STORE")]
+    pub(crate) to: MoveTo,
+    /// Only these servers; all sign-ins unless given
+    #[arg(value_name = "SERVER")]
+    pub(crate) servers: Vec<String>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MoveTo {
+    Keyring,
+    Secrets,
+    File,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
     #[command(flatten)]
     pub(crate) output: Output,
 }

@@ -4,19 +4,21 @@ mod add;
 mod bridge;
 mod call;
 mod demo;
+mod doctor;
 mod generate;
 mod list;
 mod login;
 mod logout;
 mod remove;
 mod status;
+mod store;
 mod token;
 mod tools;
 
 use linchpin::Disposition;
 
 use crate::app::App;
-use crate::args::Command;
+use crate::args::{Command, Store};
 use crate::failure::Failure;
 
 /// Runs a command: its exit code.
@@ -32,6 +34,8 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<u8, Failure> {
         Command::Add(args) => add::run(&args),
         Command::List(args) => list::run(&args),
         Command::Remove(args) => remove::run(&args),
+        Command::Store(args) => store::run(app, args).await,
+        Command::Doctor(args) => doctor::run(app, &args).await,
         Command::Demo(args) => demo::run(args).await,
         Command::Completions(args) => Ok(generate::completions(&args)),
         Command::Man(args) => generate::man(&args),
@@ -52,6 +56,9 @@ impl Command {
             Self::Add(args) => args.output.json,
             Self::List(args) => args.output.json,
             Self::Remove(args) => args.output.json,
+            Self::Store(Store::Show(args)) => args.output.json,
+            Self::Store(Store::Move(args)) => args.output.json,
+            Self::Doctor(args) => args.output.json,
             Self::Demo(args) => args.output.json,
             Self::Bridge(_) | Self::Completions(_) | Self::Man(_) | Self::DemoPeer(_) => false,
         }

@@ -34,6 +34,9 @@ pub(crate) struct Origin<'a> {
     file: File,
 }
 
+/// The bytes of a file, and where they are from.
+pub(crate) type Content<'a> = (Origin<'a>, Zeroizing<Vec<u8>>);
+
 impl Origin<'_> {
     pub(crate) fn path(&self) -> &Path {
         self.path
@@ -59,7 +62,7 @@ impl Origin<'_> {
 
 impl Aggregate {
     /// Reads `path`; `None` when no file is there. A file that cannot be read is an error.
-    pub(crate) fn read_bytes(path: &Path) -> Result<Option<(Origin<'_>, Zeroizing<Vec<u8>>)>, StoreError> {
+    pub(crate) fn read_bytes(path: &Path) -> Result<Option<Content<'_>>, StoreError> {
         let Some(file) = open_private(path)? else { return Ok(None) };
         let length = file.metadata().map_err(|source| io_error("read", path, source))?.len();
         if length > MAX_BYTES {

@@ -1,7 +1,9 @@
 //! What every store promises, as one suite that each of them passes.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::keyring::tests::Fake;
 use crate::samples::{PATIENT, QUICK, key, record};
@@ -19,7 +21,8 @@ struct Subject {
 }
 
 fn subjects() -> Vec<Subject> {
-    let subject = |make: &dyn Fn(&Directories) -> (Arc<dyn Store>, Arc<dyn Store>)| {
+    type Pair = (Arc<dyn Store>, Arc<dyn Store>);
+    let subject = |make: &dyn Fn(&Directories) -> Pair| {
         let home = tempfile::tempdir().expect("a directory");
         let directories = Directories::under(home.path().join("home")).expect("absolute");
         let (store, again) = make(&directories);

@@ -65,7 +65,6 @@ impl CredentialGuard {
     }
 
     /// With something that goes with the guard itself, however long a [`Hold`] lasts.
-    #[must_use]
     pub(crate) fn with_marker(self, marker: impl Send + Sync + 'static) -> Self {
         Self { marker: Some(Box::new(marker)), ..self }
     }

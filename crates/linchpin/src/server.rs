@@ -38,7 +38,7 @@ struct Inner {
 #[derive(Debug)]
 enum Source {
     /// An installation's, chosen by its policy.
-    Stores(Stores),
+    Stores(Box<Stores>),
     /// The one that was given.
     Given(Arc<dyn Store>),
 }
@@ -81,7 +81,7 @@ impl Builder {
     /// An installation's stores, and the policy that chooses among them.
     #[must_use]
     pub fn stores(self, stores: Stores) -> Self {
-        Self { source: Some(Source::Stores(stores)), ..self }
+        Self { source: Some(Source::Stores(Box::new(stores))), ..self }
     }
 
     /// Where tokens are spent; an HTTP client unless given.
@@ -242,7 +242,8 @@ impl Linchpin {
         for store in stores {
             match store.list().await {
                 Ok(records) => {
-                    listed.extend(records.into_iter().map(|(key, record)| (store.kind(), key, record)))
+                    let kind = store.kind();
+                    listed.extend(records.into_iter().map(|(key, record)| (kind, key, record)));
                 }
                 Err(error) if only => return Err(error),
                 // An ordinary machine without a keyring.

@@ -26,7 +26,7 @@ const OURS: [&str; 8] = [
 ];
 
 pub(super) async fn run(app: &App, args: args::Bridge) -> Result<u8, Failure> {
-    let server = app.server(&args.target)?;
+    let server = app.server(&args.target).await?;
     let headers = headers(&args)?;
     if args.login && !headers.contains_key(AUTHORIZATION) && !login::is_signed_in(&server).await? {
         let options = SignInOptions { callback_port: args.callback_port, ..SignInOptions::default() };

@@ -15,7 +15,7 @@ const MAX_ARGUMENTS: u64 = 64 << 20;
 
 pub(super) async fn run(app: &App, args: Call) -> Result<u8, Failure> {
     let arguments = arguments(&args.arguments).await?;
-    let server = app.server(&args.target)?;
+    let server = app.server(&args.target).await?;
     let waiting = spinner(&format!("calling {}", output::shown(&args.tool)));
     let outcome = async {
         let client = McpClient::connect(&server, args.timeout).await?;

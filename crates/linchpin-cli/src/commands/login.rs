@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use linchpin::{
-    ClientError, McpClient, PendingSignIn, PreregisteredClient, Record, Secret, Server, SignInError,
-    SignInOptions,
+    ClientError, McpClient, PendingSignIn, PreregisteredClient, Secret, Server, SignInError, SignInOptions,
+    SignedIn, Why,
 };
 use serde::Serialize;
 use tokio::io::AsyncBufReadExt as _;
@@ -22,19 +22,24 @@ use crate::{browser, output};
 const FIRST_REQUEST: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(app: &App, args: Login) -> Result<u8, Failure> {
-    let server = app.server(&args.target)?;
+    let server = app.server(&args.target).await?;
     let options = options(&args)?;
     let how = if args.no_browser { How::Paste } else { How::Browser };
-    let record = sign_in(&server, &options, how, args.timeout).await?;
+    let signed_in = sign_in(&server, &options, how, args.timeout).await?;
+    for leftover in &signed_in.leftovers {
+        output::note(format!(
+            "a copy of an older sign-in could not be removed from the {} store: {}; `linchpin logout` tries again",
+            leftover.store, leftover.error
+        ));
+    }
 
     // The sign-in is saved. Whether the server takes it is worth knowing now, not at the first use.
     let spinner = spinner("asking the server");
-    let checked = check(&server).await;
+    let checked = check(&signed_in.server).await;
     spinner.finish_and_clear();
-    let app = app.linchpin(linchpin::PlainHttp::LoopbackOnly)?;
     // With --json there is one document on stdout: the answer or the failure.
     if checked.is_ok() || !args.output.json {
-        answer(&args, &server, &record, app.store().kind().to_string());
+        answer(&args, &signed_in);
     }
     checked.map(|()| 0).map_err(|error| {
         let told = format!("the sign-in is saved, but the first request with it failed: {error}");
@@ -57,8 +62,8 @@ pub(super) async fn sign_in(
     options: &SignInOptions,
     how: How,
     timeout: Duration,
-) -> Result<Record, Failure> {
-    server.credential().ready_for_sign_in().await?;
+) -> Result<SignedIn, Failure> {
+    server.for_sign_in().await.credential().ready_for_sign_in().await?;
     let looking = spinner(&format!("asking {} how to sign in", server.url()));
     let pending = server.begin_sign_in(options).await;
     looking.finish_and_clear();
@@ -131,23 +136,27 @@ async fn check(server: &Server) -> Result<(), ClientError> {
     Ok(())
 }
 
-fn answer(args: &Login, server: &Server, record: &Record, store: String) {
+fn answer(args: &Login, signed_in: &SignedIn) {
     #[derive(Serialize)]
     struct Answer<'a> {
         server: &'a str,
         profile: &'a str,
         issuer: &'a str,
         store: String,
+        store_reason: String,
         scopes: &'a [String],
         expires_at_ms: Option<u64>,
         renewable: bool,
     }
+    let SignedIn { server, record, .. } = signed_in;
+    let (store, why) = server.store();
     if args.output.json {
         return output::json(&Answer {
             server: server.url().as_str(),
             profile: server.key().profile.as_str(),
             issuer: &record.issuer,
-            store,
+            store: store.to_string(),
+            store_reason: why.to_string(),
             scopes: &record.scopes,
             expires_at_ms: record.expires_at_ms.map(|at| at.0),
             renewable: record.is_renewable(),
@@ -158,7 +167,11 @@ fn answer(args: &Login, server: &Server, record: &Record, store: String) {
     } else {
         format!("cannot be renewed, ends {}", status::until(record.expires_at_ms))
     };
-    output::line(format!("signed in to {} (store: {store}; {renews})", server.key()));
+    let why = match why {
+        Why::KeyringFails(error) => format!(", no keyring: {}", error.word().replace('_', " ")),
+        _ => String::new(),
+    };
+    output::line(format!("signed in to {} (store: {store}{why}; {renews})", server.key()));
 }
 
 fn options(args: &Login) -> Result<SignInOptions, Failure> {

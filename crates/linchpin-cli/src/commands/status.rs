@@ -1,11 +1,12 @@
 //! `linchpin status`: one row per sign-in.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use linchpin::{
-    Clock as _, CredentialKey, Disposition, PlainHttp, Profile, Record, ServerUrl, StoreError, SystemClock,
-    UnixMs,
+    Clock as _, CredentialKey, Disposition, Linchpin, PlainHttp, Profile, Record, ServerUrl, StoreError,
+    StoreKind, StorePolicy, SystemClock, UnixMs,
 };
 use serde::Serialize;
 
@@ -63,7 +64,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(app: &App, args: &Status) -> Result<Self, Failure> {
+    fn new(args: &Status) -> Result<Self, Failure> {
         let Some(server) = &args.server else {
             let profile = args.profile.as_deref().map(Profile::parse).transpose();
             let profile = profile.map_err(|error| Failure::usage(error.to_string()))?;
@@ -71,9 +72,9 @@ impl Wanted {
         };
         // Nothing is sent there, so plain http is no danger.
         let target = Target { server: server.clone(), profile: args.profile.clone(), allow_http: true };
-        let key = app.server(&target)?.key().clone();
+        let (server_url, profile, _) = app::named_server(&target)?;
         let any = app::looks_like_a_url(server) && args.profile.is_none();
-        Ok(Self { server: Some(key.server), profile: Some(key.profile).filter(|_| !any) })
+        Ok(Self { server: Some(server_url), profile: Some(profile).filter(|_| !any) })
     }
 
     fn includes(&self, key: &CredentialKey) -> bool {
@@ -84,29 +85,42 @@ impl Wanted {
 
 /// The rows, and what could not be read.
 async fn rows(app: &App, args: &Status) -> Result<(Vec<Row>, Vec<StoreError>), Failure> {
-    let wanted = Wanted::new(app, args)?;
+    let wanted = Wanted::new(args)?;
     let linchpin = app.linchpin(PlainHttp::LoopbackOnly)?;
     let named = app::config()?.servers()?;
-    let store = linchpin.store().kind().to_string();
-    let mut unreadable = Vec::new();
+    let (listed, mut unreadable) = linchpin.sign_ins().await?;
+    let mut seen = HashSet::new();
     let mut rows = Vec::new();
-    for (key, record) in linchpin.sign_ins().await? {
-        if !wanted.includes(&key) {
+    for (store, key, record) in listed {
+        // Of a sign-in in several stores the first is the one in use; `linchpin store show` has them all.
+        if !wanted.includes(&key) || !seen.insert(key.clone()) {
             continue;
         }
+        if let Some(last) = drifted(&linchpin, &key, store).await {
+            output::note(format!(
+                "{key}: the sign-in was last read from the {last} store, now from the {store} store"
+            ));
+        }
+        let store = store.to_string();
         let name = named
             .iter()
             .find(|named| named.url == key.server.as_str() && named.profile == key.profile.as_str())
             .map(|named| named.name.clone());
         match record {
-            Ok(record) => rows.push(row(name, &key, &record, store.clone())),
+            Ok(record) => rows.push(row(name, &key, &record, store)),
             Err(error) => {
-                rows.push(damaged(name, &key, store.clone()));
+                rows.push(damaged(name, &key, store));
                 unreadable.push(error);
             }
         }
     }
     Ok((rows, unreadable))
+}
+
+/// The store of the last time, when `auto` finds the sign-in in another one now (P5).
+async fn drifted(linchpin: &Linchpin, key: &CredentialKey, now: StoreKind) -> Option<StoreKind> {
+    let (policy, last) = linchpin.stores()?.last_resolution(key).await?;
+    (policy == StorePolicy::Auto && linchpin.stores()?.policy() == policy && last != now).then_some(last)
 }
 
 fn damaged(name: Option<String>, key: &CredentialKey, store: String) -> Row {

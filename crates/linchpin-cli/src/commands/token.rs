@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::output;
 
 pub(super) async fn run(app: &App, args: Token) -> Result<u8, Failure> {
-    let server = app.server(&args.target)?;
+    let server = app.server(&args.target).await?;
     let token = server.credential().access_token_for(args.min_valid, Wait::within(args.timeout)).await?;
     if args.output.json {
         #[derive(Serialize)]

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::output;
 
 pub(super) async fn run(app: &App, args: Tools) -> Result<u8, Failure> {
-    let server = app.server(&args.target)?;
+    let server = app.server(&args.target).await?;
     let waiting = spinner(&format!("asking {}", server.url()));
     let client = McpClient::connect(&server, args.timeout).await;
     let tools = match &client {

@@ -98,6 +98,8 @@ impl World {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.home.path())
             .env("LINCHPIN_HOME", self.linchpin_home())
+            // Never the keyring of the person who runs the tests.
+            .env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}/no-bus", self.home.path().display()))
             .env("BROWSER", self.home.path().join("browser"))
             .env("LINCHPIN_LOG", "linchpin=debug,linchpin_store=debug,linchpin_oauth=debug,linchpin_authority=debug,linchpin_transport=debug,linchpin_proxy=debug")
             .kill_on_drop(true);

@@ -45,7 +45,7 @@ impl Contender {
     /// Makes a sign-in that all processes share.
     pub(super) async fn sign_in(self, stage: &Stage) -> Result<(), Failure> {
         match self {
-            Self::Linchpin => Ok(sign_in(&server(stage)?).await?),
+            Self::Linchpin => Ok(sign_in(&server(stage).await?).await?),
             Self::Rmcp => stage
                 .kit
                 .sign_in()
@@ -73,13 +73,13 @@ impl Contender {
 }
 
 /// The server, as a program that uses the library would have it.
-fn server(stage: &Stage) -> Result<Server, Failure> {
+async fn server(stage: &Stage) -> Result<Server, Failure> {
     let directories =
         Directories::under(stage.home()).map_err(|error| Failure::configuration(error.to_string()))?;
     let url = ServerUrl::parse(&stage.kit.mcp_url(), PlainHttp::LoopbackOnly)
         .map_err(|error| Failure::configuration(error.to_string()))?;
     let linchpin = Linchpin::builder().store(Arc::new(FileStore::new(&directories))).build();
-    Ok(linchpin.server(url, Profile::default()))
+    Ok(linchpin.server(url, Profile::default()).await?)
 }
 
 /// The real sign-in, with a plain GET in the place of a browser.
