@@ -41,11 +41,8 @@ pub struct Leftover {
 
 /// Whether the store could take a sign-in: it can be read, and its lock can be had or is held by somebody at work.
 pub(crate) async fn ready(shared: &Arc<Shared>) -> Result<(), CredentialError> {
-    match shared.store.load(&shared.key).await {
-        // A damaged predecessor is what a new sign-in repairs.
-        Ok(_) | Err(StoreError::DamagedRecord { .. }) => {}
-        Err(error) => return Err(CredentialError::Store(Arc::new(error))),
-    }
+    // A damaged predecessor is what a new sign-in repairs, so the record itself is not asked for.
+    shared.store.ready().await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
     match shared.store.lock(&shared.key, LockRequest { purpose: "check", within: Duration::ZERO }).await {
         Ok(_) | Err(LockError::TimedOut { .. }) => Ok(()),
         Err(error) => Err(CredentialError::Lock(Arc::new(error))),

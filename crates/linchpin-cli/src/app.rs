@@ -39,7 +39,7 @@ impl App {
     /// The server that the command line names, by URL or by name, with the store of its sign-in pinned.
     pub(crate) async fn server(&self, target: &Target) -> Result<Server, Failure> {
         let (url, profile, plain_http) = named_server(target)?;
-        Ok(self.linchpin(plain_http)?.server(url, profile).await?)
+        Ok(self.linchpin(plain_http)?.server(url, profile).await)
     }
 }
 

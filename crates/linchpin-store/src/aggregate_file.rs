@@ -58,6 +58,18 @@ impl<E: Encoding> AggregateFile<E> {
         .await
     }
 
+    /// Whether the file reads, and could be replaced.
+    pub(crate) async fn ready(&self) -> Result<(), StoreError> {
+        let file = self.clone();
+        blocking(move || {
+            let directory = file.path.parent().expect("an aggregate file lies in a directory");
+            private_dir(directory)?;
+            file.read()?;
+            atomic::can_replace(&file.path)
+        })
+        .await
+    }
+
     pub(crate) async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
         let (file, key, json) = (self.clone(), guard.key().clone(), record.to_json());
         blocking(move || {

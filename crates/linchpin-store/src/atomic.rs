@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::Path;
 
+use tempfile::NamedTempFile;
+
 use crate::StoreError;
 use crate::permissions::io_error;
 
@@ -17,15 +19,26 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let prefix = temporary_prefix(path);
     remove_orphans(dir, &prefix);
 
-    let mut temporary = tempfile::Builder::new()
-        .prefix(&prefix)
-        .suffix(".tmp")
-        .tempfile_in(dir)
-        .map_err(|source| io_error("create a file in", dir, source))?;
+    let mut temporary = temporary(dir, &prefix)?;
     let write = |file: &mut File| file.write_all(content).and_then(|()| file.sync_all());
     write(temporary.as_file_mut()).map_err(|source| io_error("write", path, source))?;
     temporary.persist(path).map_err(|error| io_error("replace", path, error.error))?;
     sync_dir(dir)
+}
+
+/// Whether a replacement of `path` could begin: a temporary file can be made next to it.
+pub(crate) fn can_replace(path: &Path) -> Result<(), StoreError> {
+    let dir = path.parent().expect("a store's file lies in a directory");
+    // Of another name than a replacement's, which whoever holds the lock takes for an orphan.
+    temporary(dir, ".probe.").map(drop)
+}
+
+fn temporary(dir: &Path, prefix: &str) -> Result<NamedTempFile, StoreError> {
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .suffix(".tmp")
+        .tempfile_in(dir)
+        .map_err(|source| io_error("create a file in", dir, source))
 }
 
 fn temporary_prefix(path: &Path) -> String {

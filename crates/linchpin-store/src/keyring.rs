@@ -147,6 +147,10 @@ impl Store for KeyringStore {
         .await
     }
 
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.prove().await
+    }
+
     async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
         let (keyring, hold) = (self.keyring.clone(), guard.hold());
         let (entry, json) = (guard.key().entry(), Zeroizing::new(record.to_json().as_bytes().to_vec()));

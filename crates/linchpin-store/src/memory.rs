@@ -53,10 +53,15 @@ impl Store for MemoryStore {
         Ok(self.records().get(key).cloned())
     }
 
-    async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
-        if let Some(reason) = *self.shared.refuse_saves.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Err(StoreError::Injected(reason));
+    async fn ready(&self) -> Result<(), StoreError> {
+        match *self.shared.refuse_saves.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(StoreError::Injected(reason)),
+            None => Ok(()),
         }
+    }
+
+    async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
+        self.ready().await?;
         self.records().insert(guard.key().clone(), record.clone());
         Ok(())
     }

@@ -173,15 +173,15 @@ impl Stores {
 
     /// Resolves the store for `key`. A client does so once and keeps the answer for life.
     ///
-    /// # Errors
-    /// The file store's, when `auto` got to ask it. A keyring that fails is a reason, not an error.
-    pub async fn resolve(&self, key: &CredentialKey, clock: &dyn Clock) -> Result<Pin, StoreError> {
+    /// Never fails: a keyring that fails is a reason for the file, and a file that fails is pinned, to say so itself
+    /// whenever it is used.
+    pub async fn resolve(&self, key: &CredentialKey, clock: &dyn Clock) -> Pin {
         let (kind, why) = match self.policy.kind() {
             Some(kind) => (kind, Why::Configured),
-            None => choose(&self.ask(key).await?),
+            None => choose(&self.ask(key).await),
         };
         let drift = self.notes.resolved(self.policy, key, kind, &why, clock.now()).await;
-        Ok(Pin { store: self.expect(kind), why, drift })
+        Pin { store: self.expect(kind), why, drift }
     }
 
     /// Where a new sign-in of `key` goes: under `auto` to the keyring when it works, else to the file.
@@ -207,7 +207,7 @@ impl Stores {
         self.notes.last(key).await.map(|note| (note.policy, note.store))
     }
 
-    async fn ask(&self, key: &CredentialKey) -> Result<Asked, StoreError> {
+    async fn ask(&self, key: &CredentialKey) -> Asked {
         let keyring = match self.keyring.load(key).await {
             Ok(found) => Ok(found.is_some()),
             // It is there, and it is the keyring's to say what is wrong with it.
@@ -217,13 +217,10 @@ impl Stores {
         };
         let file = match keyring {
             Ok(true) => false,
-            _ => match self.file.load(key).await {
-                Ok(found) => found.is_some(),
-                Err(StoreError::DamagedRecord { .. }) => true,
-                Err(error) => return Err(error),
-            },
+            // A file that cannot be read may well hold it.
+            _ => self.file.load(key).await.map_or(true, |found| found.is_some()),
         };
-        Ok(Asked { keyring, file })
+        Asked { keyring, file }
     }
 
     fn expect(&self, kind: StoreKind) -> Arc<dyn Store> {

@@ -135,6 +135,10 @@ impl Store for SecretsStore {
         self.file.load(key).await
     }
 
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.file.ready().await
+    }
+
     async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
         self.file.save(guard, record).await
     }

@@ -114,6 +114,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The record of `key`, or `None` if the store works and has none. Takes no lock.
     async fn load(&self, key: &CredentialKey) -> Result<Option<Record>, StoreError>;
 
+    /// Whether the store could take a record now, found out before a person is sent to a browser. Changes nothing.
+    async fn ready(&self) -> Result<(), StoreError>;
+
     /// Replaces the record of the guard's key.
     async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError>;
 

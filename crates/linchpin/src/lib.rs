@@ -11,7 +11,7 @@
 //!
 //! let linchpin = Linchpin::from_env()?;
 //! let url = ServerUrl::parse("https://mcp.example.com/mcp", PlainHttp::LoopbackOnly)?;
-//! let server = linchpin.server(url, Profile::default()).await?;
+//! let server = linchpin.server(url, Profile::default()).await;
 //! let client = McpClient::connect(&server, Duration::from_secs(30)).await?;
 //! for tool in client.list_tools(Duration::from_secs(10)).await? {
 //!     println!("{}", tool.name);

@@ -187,16 +187,15 @@ impl Linchpin {
     /// One server, as one of a person's accounts. Resolves the store of that sign-in and pins it: for the life of this
     /// `Linchpin` no other store is asked (P4). A resolution that differs from the last one is warned of (P5).
     ///
-    /// # Errors
-    /// The store's, when `auto` got to ask the file. A keyring that fails under `auto` is a reason to use the file.
-    pub async fn server(&self, url: ServerUrl, profile: Profile) -> Result<Server, StoreError> {
+    /// Never fails: a store that does not work says so when it is used.
+    pub async fn server(&self, url: ServerUrl, profile: Profile) -> Server {
         let key = CredentialKey::new(profile, url);
         let mut pins = self.0.pins.lock().await;
         let (kind, why) = match (pins.get(&key), &self.0.source) {
             (Some(pinned), _) => pinned.clone(),
             (None, Source::Given(store)) => (store.kind(), Why::Configured),
             (None, Source::Stores(stores)) => {
-                let Pin { store, why, drift } = stores.resolve(&key, &*self.0.clock).await?;
+                let Pin { store, why, drift } = stores.resolve(&key, &*self.0.clock).await;
                 if let Some(drift) = drift {
                     tracing::warn!("{drift}");
                 }
@@ -205,7 +204,7 @@ impl Linchpin {
         };
         pins.insert(key.clone(), (kind, why.clone()));
         drop(pins);
-        Ok(self.pinned(key, kind, why))
+        self.pinned(key, kind, why)
     }
 
     fn pinned(&self, key: CredentialKey, kind: StoreKind, why: Why) -> Server {

@@ -168,7 +168,7 @@ fn answer(args: &Login, signed_in: &SignedIn) {
         format!("cannot be renewed, ends {}", status::until(record.expires_at_ms))
     };
     let why = match why {
-        Why::KeyringFails(error) => format!(", no keyring: {}", error.word().replace('_', " ")),
+        Why::KeyringFails(error) => format!(", since the keyring {}", error.in_brief()),
         _ => String::new(),
     };
     output::line(format!("signed in to {} (store: {store}{why}; {renews})", server.key()));

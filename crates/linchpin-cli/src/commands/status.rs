@@ -39,7 +39,10 @@ pub(super) async fn run(app: &App, args: Status) -> Result<u8, Failure> {
         if args.watch && !args.output.json {
             let _ = std::io::Write::write_all(&mut anstream::stdout(), b"\x1b[2J\x1b[H");
         }
-        show(&args, &rows);
+        // A store that could not be listed may well have some.
+        if !rows.is_empty() || unreadable.is_empty() || args.output.json {
+            show(&args, &rows);
+        }
         // Each is a line on stderr; with --json the rows are the one document on stdout.
         let failures: Vec<Failure> = unreadable.into_iter().map(Failure::from).collect();
         for failure in &failures {

@@ -67,7 +67,7 @@ async fn show(app: &App, args: &StoreShow) -> Result<u8, Failure> {
     keys.retain(|(key, _)| only.as_ref().is_none_or(|only| *only == key.server));
     keys.sort_by(|(one, _), (other, _)| one.cmp(other));
     for (key, kind) in keys {
-        let server = linchpin.server(key.server.clone(), key.profile.clone()).await?;
+        let server = linchpin.server(key.server.clone(), key.profile.clone()).await;
         let (pinned, why) = server.store();
         let used = pinned == kind;
         let why = if used { why.to_string() } else { format!("not used: the {pinned} store is, {why}") };

@@ -108,7 +108,8 @@ async fn login_answers_scripts_in_json() {
     let ran = world.login(&["--json"]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     let answer = ran.json();
-    let expected = ["server", "profile", "issuer", "store", "scopes", "expires_at_ms", "renewable"];
+    let expected =
+        ["server", "profile", "issuer", "store", "store_reason", "scopes", "expires_at_ms", "renewable"];
     assert_eq!(fields(&answer), set(&expected));
     assert_eq!((&answer["server"], &answer["issuer"]), (&json!(world.url()), &json!(world.kit.issuer())));
     assert_eq!((&answer["store"], &answer["renewable"]), (&json!("file"), &json!(true)));

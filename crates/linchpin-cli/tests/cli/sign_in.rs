@@ -31,7 +31,13 @@ async fn p13_a_sign_in_is_saved_bound_private_and_tried_before_login_returns() {
     let (ran, page) = world.login_and_page(&[]).await;
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
-    assert!(ran.stdout.starts_with(&format!("signed in to {} (store: file; ", world.url())), "{ran:?}");
+    assert!(
+        ran.stdout.starts_with(&format!(
+            "signed in to {} (store: file, since the keyring is not there in this session; ",
+            world.url()
+        )),
+        "{ran:?}"
+    );
 
     let page = page.expect("the browser was opened");
     assert_eq!(page.status, 200);
@@ -438,7 +444,8 @@ async fn p12_a_logout_revokes_and_forgets() {
     let ran = world.run(&["logout", &world.url(), "--json"]).await;
     assert_eq!(
         ran.json(),
-        json!({ "server": world.url(), "profile": "default", "signed_out": false, "revocation": "none" })
+        json!({ "server": world.url(), "profile": "default", "signed_out": false, "revocation": "none",
+            "not_removed_from": [] })
     );
     world.scan();
 }
@@ -473,8 +480,8 @@ async fn p12_a_logout_forgets_also_when_the_provider_does_not_revoke() {
         assert_eq!(world.record(), None);
         if !hangs {
             let ran = world.run(&["logout", &world.url(), "--profile", "json", "--json"]).await;
-            let expected =
-                json!({ "server": world.url(), "profile": "json", "signed_out": true, "revocation": word });
+            let expected = json!({ "server": world.url(), "profile": "json", "signed_out": true, "revocation": word,
+                    "not_removed_from": [] });
             assert_eq!((ran.code, ran.json()), (code, expected));
         }
         world.scan();

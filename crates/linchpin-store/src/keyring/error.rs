@@ -34,15 +34,15 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
-    /// A word for notes and for scripts.
-    pub const fn word(&self) -> &'static str {
+    /// How the keyring is, in a few words after "the keyring".
+    pub const fn in_brief(&self) -> &'static str {
         match self {
-            Self::Unavailable(_) => "unavailable",
-            Self::Locked => "locked",
-            Self::NoCollection => "no_collection",
-            Self::TooLarge(_) => "too_large",
-            Self::TimedOut => "timed_out",
-            Self::NotBuilt => "not_built",
+            Self::Unavailable(_) => "is not there in this session",
+            Self::Locked => "is locked",
+            Self::NoCollection => "has no collection",
+            Self::TooLarge(_) => "refuses entries of this size",
+            Self::TimedOut => "did not answer",
+            Self::NotBuilt => "is not part of this build",
             Self::Failed(_) => "failed",
         }
     }

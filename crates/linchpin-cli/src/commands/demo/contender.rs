@@ -79,7 +79,7 @@ async fn server(stage: &Stage) -> Result<Server, Failure> {
     let url = ServerUrl::parse(&stage.kit.mcp_url(), PlainHttp::LoopbackOnly)
         .map_err(|error| Failure::configuration(error.to_string()))?;
     let linchpin = Linchpin::builder().store(Arc::new(FileStore::new(&directories))).build();
-    Ok(linchpin.server(url, Profile::default()).await?)
+    Ok(linchpin.server(url, Profile::default()).await)
 }
 
 /// The real sign-in, with a plain GET in the place of a browser.
