@@ -36,7 +36,7 @@ impl Cause {
 }
 
 /// What to do. Only `Exchange` sends a request; the others change nothing, so they hold whether or not the record
-/// was read under the lock.
+/// was read under the lock, but for what a mark says: without the lock it may be that of an exchange that is running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Decision {

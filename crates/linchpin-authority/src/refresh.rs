@@ -27,7 +27,8 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
     // What needs no request needs no lock either: most waiters adopt here what another process saved.
     let record = shared.load().await?;
     match shared.decide(record.as_ref(), cause) {
-        Decision::Exchange { .. } => {}
+        // A mark may be that of an exchange that is running: only under the lock is it one that nobody will clear.
+        Decision::Exchange { .. } | Decision::SignInRequired(SignInReason::OutcomeUnknown) => {}
         settled => return shared.settle(record, settled),
     }
     let guard = shared.lock(LockRequest { purpose: "refresh", within: LOCK_WAIT }).await?;

@@ -239,6 +239,29 @@ async fn p10_an_answer_lost_twice_is_never_asked_for_again() {
     assert_eq!(world.saved().await.refresh_token, Some(Secret::new("R1")), "nothing is deleted");
 }
 
+/// Another process is in the middle of the one repeat: its mark is no reason to give up.
+#[tokio::test(start_paused = true)]
+async fn p10_the_mark_of_a_running_repeat_is_waited_for() {
+    let world = world(1_100, Duration::ZERO, vec![]).await;
+    let request = LockRequest { purpose: "test", within: Duration::ZERO };
+    let guard = world.store.lock(&key(), request).await.expect("free");
+    let marked = crate::exchange::marked(record("A1", "R1"), 2, UnixMs(1_099_000));
+    world.store.save(&guard, &marked).await.expect("saved");
+    let waiting = tokio::spawn({
+        let credential = world.another_process();
+        async move { credential.access_token(Wait::Transaction).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!waiting.is_finished(), "the exchange is still running");
+    let mut renewed = record("A2", "R2");
+    renewed.obtained_at_ms = UnixMs(1_100_000);
+    renewed.expires_at_ms = Some(UnixMs(4_700_000));
+    world.store.save(&guard, &renewed).await.expect("saved");
+    drop(guard);
+    assert_eq!(token(&waiting.await.expect("no panic")), "A2");
+    assert_eq!(world.presented(), [] as [&str; 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn p10_a_repeat_that_was_not_sent_stays_allowed() {
     let lost = Exchange::Unknown { problem: "closed the connection".into() };

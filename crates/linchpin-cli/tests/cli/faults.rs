@@ -117,8 +117,8 @@ async fn p10_a_refreshing_process_killed_in_its_exchange_leaves_the_others_a_sig
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("killed");
     let answers = begun.await;
     let killed = answers.iter().position(Result::is_err).expect("one was killed");
-    let is_open = |answer: &&std::io::Result<_>| {
-        answer.as_ref().is_ok_and(|answer: &serde_json::Value| answer.get("result").is_some())
+    let is_open = |answer: &&std::io::Result<serde_json::Value>| {
+        answer.as_ref().is_ok_and(|answer| answer.get("result").is_some())
     };
     assert_eq!(answers.iter().filter(is_open).count(), 7, "{answers:?}");
     drop(bridges.remove(killed));
