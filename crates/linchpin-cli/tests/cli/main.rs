@@ -12,6 +12,8 @@ mod demo;
 mod faults;
 mod long;
 mod running;
+mod session;
 mod sign_in;
+mod stores;
 mod storms;
 mod world;

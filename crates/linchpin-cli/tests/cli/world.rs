@@ -13,6 +13,8 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use crate::session::Session;
+
 /// Longer than anything here takes, and shorter than a person watches a test hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -20,6 +22,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct World {
     pub(crate) kit: KitThread,
     home: TempDir,
+    /// The session bus that commands are told of.
+    bus: String,
     /// Everything that processes printed, for the secret scan.
     printed: Mutex<Vec<String>>,
 }
@@ -60,7 +64,29 @@ impl World {
             format!("#!/bin/sh\nprintf '%s\\n' \"$1\" >>'{}'\n", home.path().join("opened").display());
         fs::write(&browser, script).expect("written");
         fs::set_permissions(&browser, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("changed");
-        Self { kit, home, printed: Mutex::default() }
+        // Never the keyring of the person who runs the tests.
+        let bus = format!("unix:path={}/no-bus", home.path().display());
+        Self { kit, home, bus, printed: Mutex::default() }
+    }
+
+    /// The same world in a desktop session.
+    pub(crate) fn on(self, session: &Session) -> Self {
+        Self { bus: session.address().to_owned(), ..self }
+    }
+
+    /// Runs a command with an explicit store.
+    pub(crate) async fn run_in(&self, store: &str, arguments: &[&str]) -> Ran {
+        let mut command = self.command(arguments);
+        command.env_remove("LINCHPIN_LOG").env("LINCHPIN_STORE", store).stdin(Stdio::null());
+        self.finish(command).await
+    }
+
+    /// Signs in with an explicit store.
+    pub(crate) async fn run_login_in(&self, store: &str) -> Ran {
+        let seen = self.opened().len();
+        let login = ["login", &self.url()];
+        let (ran, _) = tokio::join!(self.run_in(store, &login), self.person(seen));
+        ran
     }
 
     /// A world with a sign-in.
@@ -98,8 +124,7 @@ impl World {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.home.path())
             .env("LINCHPIN_HOME", self.linchpin_home())
-            // Never the keyring of the person who runs the tests.
-            .env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}/no-bus", self.home.path().display()))
+            .env("DBUS_SESSION_BUS_ADDRESS", &self.bus)
             .env("BROWSER", self.home.path().join("browser"))
             .env("LINCHPIN_LOG", "linchpin=debug,linchpin_store=debug,linchpin_oauth=debug,linchpin_authority=debug,linchpin_transport=debug,linchpin_proxy=debug")
             .kill_on_drop(true);
