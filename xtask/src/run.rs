@@ -52,14 +52,10 @@ pub(crate) fn check(mut command: Command) -> Result<()> {
     Ok(())
 }
 
-/// Whether a program is there.
-pub(crate) fn has(program: &str, argument: &str) -> bool {
-    Command::new(program)
-        .arg(argument)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success())
+/// Whether a program is on the PATH.
+pub(crate) fn is_there(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
 }
 
 fn shown(command: &Command) -> String {

@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 
 use crate::interop;
-use crate::run::{cargo, check, is_ci, say};
+use crate::run::{cargo, check, is_ci, is_there, say};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -19,6 +19,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut docs = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
     check(docs)?;
+    missing_programs()?;
     // One binary after the other, so that storms of processes have the machine to themselves.
     check(cargo(&["test", "--workspace", "--locked"]))?;
     if options.no_interop {
@@ -33,5 +34,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(what) => say(&format!("interop: SKIPPED, it needs {what}")),
         None => interop::run(&interop::Options::default())?,
     }
+    Ok(())
+}
+
+/// Programs that some tests run beside the command; without them those tests say that they were skipped.
+fn missing_programs() -> Result<()> {
+    let missing: Vec<_> = ["gnome-keyring-daemon", "dbus-daemon", "dbus-send"]
+        .into_iter()
+        .filter(|program| !is_there(program))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let missing = missing.join(", ");
+    if is_ci() {
+        bail!("the keyring tests need {missing} (Debian: gnome-keyring, dbus)");
+    }
+    say(&format!("keyring tests: SKIPPED, they need {missing} (Debian: gnome-keyring, dbus)"));
     Ok(())
 }
