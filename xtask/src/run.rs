@@ -1,7 +1,7 @@
 //! Running other programs, and saying what is run.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
