@@ -225,15 +225,15 @@ impl Messages {
             self.shared.initialized.set(false);
             self.shared.session.begin(message.bytes.clone(), id);
         }
-        let is_modern = {
-            let tools = self.shared.tools.lock().unwrap_or_else(PoisonError::into_inner);
-            message.id().is_some() && modern::headers(&message, &tools).is_some()
-        };
-        let cancellable =
-            is_modern.then(|| (Arc::clone(&self.cancellable), message.id().unwrap_or_default().to_owned()));
+        let cancellable = message
+            .id()
+            .filter(|_| message.is_modern)
+            .map(|id| (Arc::clone(&self.cancellable), id.to_owned()));
         let registered = cancellable.clone();
         let shared = Arc::clone(&self.shared);
-        let task = self.tasks.spawn(async move {
+        // Boxed here: the runtime moves a task's future about ten times before and after it runs, and this one is
+        // several KiB.
+        let delivery = Box::pin(async move {
             let _permit = permit;
             if let Some(before) = before {
                 before.cancelled().await;
@@ -260,6 +260,7 @@ impl Messages {
                 cancellable.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             }
         });
+        let task = self.tasks.spawn(delivery);
         if let Some((cancellable, id)) = registered
             && !task.is_finished()
         {

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::modern;
+
 /// A message of the client, with the bytes that go out.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
@@ -13,6 +15,10 @@ pub(crate) struct Message {
     pub(crate) bytes: Bytes,
     /// What it is.
     pub(crate) kind: Kind,
+    /// Whether it is of a revision without sessions. Read once: every message is asked for it twice.
+    pub(crate) is_modern: bool,
+    /// Its `params`, a part of `bytes`.
+    params: Option<Bytes>,
 }
 
 /// What a message is.
@@ -53,9 +59,9 @@ impl Message {
         }
     }
 
-    /// Its `params` as the text that the client wrote.
-    pub(crate) fn params(&self) -> Option<&RawValue> {
-        serde_json::from_slice::<Head<'_>>(&self.bytes).ok()?.params
+    /// Its `params` as the JSON text that the client wrote.
+    pub(crate) fn params(&self) -> Option<&[u8]> {
+        self.params.as_deref()
     }
 }
 
@@ -75,21 +81,20 @@ struct Head<'a> {
 
 /// Reads a line; `None` when it is no JSON-RPC message.
 pub(crate) fn read(bytes: Bytes) -> Option<Message> {
-    let kind = if bytes.trim_ascii_start().starts_with(b"[") {
+    if bytes.trim_ascii_start().starts_with(b"[") {
         serde_json::from_slice::<Vec<&RawValue>>(&bytes).ok()?;
-        Kind::Batch
-    } else {
-        let head: Head<'_> = serde_json::from_slice(&bytes).ok()?;
-        match (head.method, head.id) {
-            (Some(method), Some(id)) => {
-                Kind::Request { id: id.get().to_owned(), method: method.into_owned() }
-            }
-            (Some(method), None) => Kind::Notification { method: method.into_owned() },
-            (None, _) if head.result.is_some() || head.error.is_some() => Kind::Answer,
-            (None, _) => return None,
-        }
+        return Some(Message { bytes, kind: Kind::Batch, is_modern: false, params: None });
+    }
+    let head: Head<'_> = serde_json::from_slice(&bytes).ok()?;
+    let kind = match (head.method, head.id) {
+        (Some(method), Some(id)) => Kind::Request { id: id.get().to_owned(), method: method.into_owned() },
+        (Some(method), None) => Kind::Notification { method: method.into_owned() },
+        (None, _) if head.result.is_some() || head.error.is_some() => Kind::Answer,
+        (None, _) => return None,
     };
-    Some(Message { bytes, kind })
+    let params = head.params.map(|params| bytes.slice_ref(params.get().as_bytes()));
+    let is_modern = !matches!(kind, Kind::Answer) && params.as_deref().is_some_and(modern::is_modern);
+    Some(Message { bytes, kind, is_modern, params })
 }
 
 /// What a message of the server is to a request that waits for its answer.

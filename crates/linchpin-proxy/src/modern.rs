@@ -14,6 +14,8 @@ use crate::message::Message;
 
 /// Revisions from here on carry their version in every request and have no sessions.
 const FIRST_MODERN: &str = "2026-07-28";
+/// The member of `params` that carries the version.
+const META: &[u8] = b"\"_meta\"";
 
 /// What the bridge has to know of a request's `params`.
 #[derive(Deserialize, Default)]
@@ -40,11 +42,27 @@ struct Meta<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct ToolHeaders(HashMap<String, Vec<(Vec<String>, HeaderName)>>);
 
+impl Params<'_> {
+    /// The revision, if it is one without sessions.
+    fn version(&self) -> Option<&str> {
+        self.meta.as_ref()?.version.as_deref().filter(|version| *version >= FIRST_MODERN)
+    }
+}
+
+/// Whether `params` name revision 2026-07-28 or later.
+pub(crate) fn is_modern(params: &[u8]) -> bool {
+    // Without an escape the name stands there as it is, so most calls of older revisions need no parsing.
+    let perhaps = params.contains(&b'\\') || params.windows(META.len()).any(|part| part == META);
+    perhaps && serde_json::from_slice::<Params<'_>>(params).is_ok_and(|params| params.version().is_some())
+}
+
 /// The headers of a request or notification of revision 2026-07-28 or later; `None` when it is none.
 pub(crate) fn headers(message: &Message, tools: &ToolHeaders) -> Option<HeaderMap> {
-    let params = message.params()?;
-    let params: Params<'_> = serde_json::from_str(params.get()).ok()?;
-    let version = params.meta.as_ref()?.version.as_deref().filter(|version| *version >= FIRST_MODERN)?;
+    if !message.is_modern {
+        return None;
+    }
+    let params: Params<'_> = serde_json::from_slice(message.params()?).ok()?;
+    let version = params.version()?;
     let method = message.method()?;
     let mut headers = HeaderMap::new();
     headers.insert("mcp-protocol-version", encoded(version));
@@ -73,7 +91,7 @@ pub(crate) fn cancelled(message: &Message) -> Option<String> {
     if message.method() != Some("notifications/cancelled") {
         return None;
     }
-    let cancelled: Cancelled<'_> = serde_json::from_str(message.params()?.get()).ok()?;
+    let cancelled: Cancelled<'_> = serde_json::from_slice(message.params()?).ok()?;
     Some(cancelled.request_id.get().to_owned())
 }
 
