@@ -222,6 +222,20 @@ mod tests {
     }
 
     #[test]
+    fn a_modern_message_is_known_however_its_names_are_written() {
+        let none = ToolHeaders::default();
+        let is_modern = |params: &str| {
+            let line = format!(r#"{{"id":1,"method":"tools/list","params":{params}}}"#);
+            derived(&line, &none).is_some()
+        };
+        assert!(is_modern(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#));
+        assert!(is_modern(r#"{"_met\u0061" : {"io.modelcontextprotocol\/protocolVersion":"2026-07-28"}}"#));
+        assert!(!is_modern(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2025-11-25"}}"#));
+        assert!(!is_modern(r#"{"_meta":{"progressToken":1}}"#));
+        assert!(!is_modern(r#"{"x":"\\ \"_meta\""}"#) && !is_modern("[]") && !is_modern("{}"));
+    }
+
+    #[test]
     fn annotated_arguments_are_mirrored_where_the_schema_reaches_them() {
         let mut tools = ToolHeaders::default();
         let list = r#"{"tools":[{"name":"t","inputSchema":{"properties":{
