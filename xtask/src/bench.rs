@@ -45,8 +45,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     kit.login(&built.join("linchpin"), &grounds)?;
     let contestants = contestant::all(&built, &peers, &kit, &grounds)?;
     let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
+    let load = report::load();
     let measured = measure::all(contestants, &plan);
-    let text = report::text(&measured, &plan);
+    let text = report::text(&measured, &plan, &load);
     say(&text);
     if !options.quick {
         write(&root().join("bench/RESULTS.md"), &text)?;

@@ -16,11 +16,17 @@ const MOST_MB: f64 = 12.0;
 /// Calls per second, in those of hyper-mcp-remote.
 const LEAST_HYPERS: f64 = 2.0;
 
-/// The whole file.
-pub(super) fn text(all: &[Measured], plan: &Plan) -> String {
+/// The load average of the last minute: whether anything else was going on.
+pub(super) fn load() -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split_whitespace().next().unwrap_or("unknown").to_owned()
+}
+
+/// The whole file. `load` is the [`load()`] before the measuring.
+pub(super) fn text(all: &[Measured], plan: &Plan, load: &str) -> String {
     let mut text = String::from("# Measured side by side\n\n");
     text.push_str("Written by `cargo xtask bench`; every figure is from one run of it.\n\n");
-    text.push_str(&circumstances());
+    text.push_str(&circumstances(load));
     text.push_str(&method(plan));
     text.push_str("\n## Targets\n\n");
     text.push_str(&targets(all));
@@ -41,7 +47,7 @@ pub(super) fn text(all: &[Measured], plan: &Plan) -> String {
     text
 }
 
-fn circumstances() -> String {
+fn circumstances(load: &str) -> String {
     let says = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).current_dir(root()).output().ok()?;
         Some(String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned())
@@ -51,14 +57,12 @@ fn circumstances() -> String {
     let processor = processor.lines().find(|line| line.starts_with("model name")).unwrap_or_default();
     let processor = processor.split_once(':').map_or("unknown processor", |(_, model)| model.trim());
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let load = reads("/proc/loadavg");
     let unknown = || "unknown".to_owned();
     format!(
-        "- {}, commit {}\n- {cores} cores ({processor}), Linux {}, load before the run ended {}\n- {}; node {}; {}\n",
+        "- {}, commit {}\n- {cores} cores ({processor}), Linux {}, load average {load} when the run began\n- {}; node {}; {}\n",
         jiff::Timestamp::now().strftime("%Y-%m-%d"),
         says("git", &["describe", "--always", "--dirty"]).unwrap_or_else(unknown),
         reads("/proc/sys/kernel/osrelease").trim(),
-        load.split_whitespace().next().unwrap_or_default(),
         says("rustc", &["--version"]).unwrap_or_else(unknown),
         says("node", &["--version"]).unwrap_or_else(unknown),
         says("python3", &["--version"]).unwrap_or_else(unknown),
