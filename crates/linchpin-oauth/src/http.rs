@@ -123,6 +123,8 @@ pub fn transport_client(server: &ServerUrl) -> Result<Client, HttpSetupError> {
     base(server.url())?
         .pool_idle_timeout(IDLE_TIMEOUT)
         .redirect(Policy::none())
+        // A request is sent again by whoever knows what it does (P17); reqwest would copy each for its own retries.
+        .retry(reqwest::retry::never().max_retries_per_request(0))
         .build()
         .map_err(|error| HttpSetupError(error.to_string()))
 }

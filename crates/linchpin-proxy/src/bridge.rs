@@ -246,13 +246,13 @@ impl Messages {
             self.shared.initialized.set(false);
             self.shared.session.begin(message.bytes.clone(), id);
         }
-        let cancellable = message.id().filter(|_| modern::is_modern(&message)).map(str::to_owned);
+        let cancellable = message.id().filter(|_| message.is_modern).map(str::to_owned);
         let registry = Arc::clone(&self.cancellable);
         let registered = cancellable.clone();
         let shared = Arc::clone(&self.shared);
-        // Locked until the task is registered, so that it cannot have ended before.
-        let mut registering = self.cancellable.lock().unwrap_or_else(PoisonError::into_inner);
-        let task = self.tasks.spawn(async move {
+        // Boxed here: the runtime moves a task's future about ten times before and after it runs, and this one is
+        // several KiB.
+        let delivery = Box::pin(async move {
             if let Some(before) = before {
                 before.cancelled().await;
             }
@@ -282,6 +282,9 @@ impl Messages {
                 shared.linger(rest).await;
             }
         });
+        // Locked until the task is registered, so that it cannot have ended before.
+        let mut registering = self.cancellable.lock().unwrap_or_else(PoisonError::into_inner);
+        let task = self.tasks.spawn(delivery);
         if let Some(id) = cancellable {
             registering.insert(id, task);
         }

@@ -7,6 +7,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use crate::modern;
+
 /// A message of the client, with the bytes that go out.
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
@@ -14,8 +16,10 @@ pub(crate) struct Message {
     pub(crate) bytes: Bytes,
     /// What it is.
     pub(crate) kind: Kind,
-    /// Its `params` as the text that the client wrote.
+    /// Its `params` as the text that the client wrote, a part of `bytes`.
     pub(crate) params: Option<Bytes>,
+    /// Whether it is of a revision without sessions. Read once: every message is asked for it twice.
+    pub(crate) is_modern: bool,
 }
 
 /// What a message is.
@@ -137,7 +141,7 @@ pub(crate) fn read(bytes: Bytes) -> Result<Message, Unreadable> {
             head.method.and(head.id).map(|id| id.get().to_owned())
         });
         let kind = Kind::Batch { ids: ids.collect() };
-        return Ok(Message { bytes, kind, params: None });
+        return Ok(Message { bytes, kind, params: None, is_modern: false });
     }
     let head: Head<'_> = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
     let method = head.method.map(|method| serde_json::from_str::<String>(method.get()));
@@ -148,7 +152,8 @@ pub(crate) fn read(bytes: Bytes) -> Result<Message, Unreadable> {
         (None, _) => return Err(Unreadable::NotAMessage),
     };
     let params = head.params.map(|params| bytes.slice_ref(params.get().as_bytes()));
-    Ok(Message { bytes, kind, params })
+    let is_modern = !matches!(kind, Kind::Answer) && params.as_deref().is_some_and(modern::is_modern);
+    Ok(Message { bytes, kind, params, is_modern })
 }
 
 fn is_json(bytes: &[u8]) -> bool {

@@ -14,6 +14,8 @@ use crate::message::Message;
 
 /// Revisions from here on carry their version in every request and have no sessions.
 const FIRST_MODERN: &str = "2026-07-28";
+/// The member of `params` that carries the version.
+const META: &[u8] = b"\"_meta\"";
 
 /// What the bridge has to know of a request's `params`.
 #[derive(Deserialize, Default)]
@@ -46,15 +48,19 @@ struct Meta<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct ToolHeaders(HashMap<String, Vec<(Vec<String>, HeaderName)>>);
 
-/// Whether a message is of revision 2026-07-28 or later.
-pub(crate) fn is_modern(message: &Message) -> bool {
-    let params =
-        message.params.as_deref().and_then(|params| serde_json::from_slice::<Params<'_>>(params).ok());
-    message.method().is_some() && params.is_some_and(|params| params.modern_version().is_some())
+/// Whether `params` name revision 2026-07-28 or later.
+pub(crate) fn is_modern(params: &[u8]) -> bool {
+    // Without an escape the name stands there as it is, so most calls of older revisions need no parsing.
+    let perhaps = params.contains(&b'\\') || params.windows(META.len()).any(|part| part == META);
+    perhaps
+        && serde_json::from_slice::<Params<'_>>(params).is_ok_and(|params| params.modern_version().is_some())
 }
 
 /// The headers of a request or notification of revision 2026-07-28 or later; `None` when it is none.
 pub(crate) fn headers(message: &Message, tools: &ToolHeaders) -> Option<HeaderMap> {
+    if !message.is_modern {
+        return None;
+    }
     let params: Params<'_> = serde_json::from_slice(message.params.as_deref()?).ok()?;
     let version = params.modern_version()?;
     let method = message.method()?;
@@ -213,6 +219,20 @@ mod tests {
         for odd in [" x", "x ", "=?base64?x?=", "a\tb"] {
             assert!(encoded(odd).to_str().expect("ASCII").starts_with("=?base64?"), "{odd:?}");
         }
+    }
+
+    #[test]
+    fn a_modern_message_is_known_however_its_names_are_written() {
+        let none = ToolHeaders::default();
+        let is_modern = |params: &str| {
+            let line = format!(r#"{{"id":1,"method":"tools/list","params":{params}}}"#);
+            derived(&line, &none).is_some()
+        };
+        assert!(is_modern(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#));
+        assert!(is_modern(r#"{"_met\u0061" : {"io.modelcontextprotocol\/protocolVersion":"2026-07-28"}}"#));
+        assert!(!is_modern(r#"{"_meta":{"io.modelcontextprotocol/protocolVersion":"2025-11-25"}}"#));
+        assert!(!is_modern(r#"{"_meta":{"progressToken":1}}"#));
+        assert!(!is_modern(r#"{"x":"\\ \"_meta\""}"#) && !is_modern("[]") && !is_modern("{}"));
     }
 
     #[test]

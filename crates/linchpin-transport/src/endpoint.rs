@@ -273,7 +273,8 @@ impl Endpoint {
     async fn once(&self, outgoing: &Outgoing, token: Option<&AccessToken>) -> Result<Answer, SendError> {
         let mut url = self.0.server.url().clone();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.request(&url, outgoing, token).send().await.map_err(|error| {
+            let request = self.request(&url, outgoing, token);
+            let response = self.0.client.execute(request).await.map_err(|error| {
                 let sent = if error.is_connect() || error.is_builder() { Sent::No } else { Sent::Perhaps };
                 let problem = problem(&error, sent);
                 SendError::Unreachable { server: Box::new(self.0.server.clone()), problem, sent }
@@ -290,12 +291,8 @@ impl Endpoint {
         })
     }
 
-    fn request(
-        &self,
-        url: &Url,
-        outgoing: &Outgoing,
-        token: Option<&AccessToken>,
-    ) -> reqwest::RequestBuilder {
+    /// Built without reqwest's builder, which would copy every header once more.
+    fn request(&self, url: &Url, outgoing: &Outgoing, token: Option<&AccessToken>) -> reqwest::Request {
         let mut headers = outgoing.headers.clone();
         for (name, value) in &self.0.headers {
             headers.insert(name.clone(), value.clone());
@@ -306,8 +303,12 @@ impl Endpoint {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let request = self.0.client.request(outgoing.method.clone(), url.clone()).headers(headers);
-        if outgoing.body.is_empty() { request } else { request.body(outgoing.body.clone()) }
+        let mut request = reqwest::Request::new(outgoing.method.clone(), url.clone());
+        *request.headers_mut() = headers;
+        if !outgoing.body.is_empty() {
+            *request.body_mut() = Some(outgoing.body.clone().into());
+        }
+        request
     }
 
     /// Where a redirect leads: only 307 and 308, which repeat method and body, and only within the origin.
