@@ -11,6 +11,7 @@ mod measure;
 mod peers;
 mod process;
 mod report;
+mod stores;
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
     let load = report::load();
     let measured = measure::all(contestants, &plan);
-    let text = report::text(&measured, &plan, &load);
+    let stores = if options.quick { Vec::new() } else { stores::measure()? };
+    let text = report::text(&measured, &stores, &plan, &load);
     say(&text);
     if !options.quick {
         write(&root().join("bench/RESULTS.md"), &text)?;

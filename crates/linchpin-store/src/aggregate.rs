@@ -75,18 +75,20 @@ impl Aggregate {
     }
 
     pub(crate) fn parse(json: &[u8]) -> Result<Self, Problem> {
-        let damage = |error: serde_json::Error| Problem::Damage(place(&error));
-        let mut extra: UniqueMap = serde_json::from_slice(json).map_err(damage)?;
-        let version =
-            extra.0.remove("version").ok_or_else(|| Problem::Damage("no version in it".to_owned()))?;
-        if version.get() != VERSION {
-            return Err(Problem::Version(version.get().chars().take(20).collect()));
+        match serde_json::from_slice::<Whole>(json) {
+            Ok(Whole { version: Some(version), .. }) if version != VERSION => Err(Problem::Version(version)),
+            Ok(Whole { version: None, .. }) => Err(Problem::Damage("no version in it".to_owned())),
+            Ok(Whole { credentials: None, .. }) => Err(Problem::Damage("no credentials in it".to_owned())),
+            Ok(Whole { credentials: Some(credentials), extra, .. }) => Ok(Self { credentials, extra }),
+            // A newer version may well look otherwise, and is no damage.
+            Err(error) => Err(match serde_json::from_slice::<Versioned>(json) {
+                // A struct reads from an array too, so only a number is taken for a version.
+                Ok(Versioned { version }) if version.get() != VERSION && is_number(&version) => {
+                    Problem::Version(shown(&version))
+                }
+                _ => Problem::Damage(place(&error)),
+            }),
         }
-        let credentials = extra
-            .0
-            .remove("credentials")
-            .ok_or_else(|| Problem::Damage("no credentials in it".to_owned()))?;
-        Ok(Self { credentials: serde_json::from_str(credentials.get()).map_err(damage)?, extra })
     }
 
     /// The aggregate as JSON, with a line end.
@@ -126,6 +128,56 @@ impl Aggregate {
 pub(crate) enum Problem {
     Damage(String),
     Version(String),
+}
+
+/// A file of this version, read in one pass: it is read several times in every refresh.
+#[derive(Debug, Default)]
+struct Whole {
+    version: Option<String>,
+    credentials: Option<UniqueMap>,
+    extra: UniqueMap,
+}
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut whole = Whole::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    let repeated = match name.as_str() {
+                        "version" => whole.version.replace(shown(map.next_value::<&RawValue>()?)).is_some(),
+                        "credentials" => whole.credentials.replace(map.next_value()?).is_some(),
+                        _ => whole.extra.0.insert(name, map.next_value()?).is_some(),
+                    };
+                    if repeated {
+                        return Err(A::Error::custom("repeated key"));
+                    }
+                }
+                Ok(whole)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: Box<RawValue>,
+}
+
+fn is_number(version: &RawValue) -> bool {
+    version.get().bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn shown(version: &RawValue) -> String {
+    version.get().chars().take(20).collect()
 }
 
 /// Where it fails to read. serde's own message may quote content, so only its category is told.
