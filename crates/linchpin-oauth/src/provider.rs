@@ -240,3 +240,43 @@ fn unreachable(error: &reqwest::Error) -> String {
 fn now() -> SystemTime {
     SystemTime::now()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(token_endpoint: &str) -> Record {
+        let json = format!(
+            r#"{{"version":1,"generation":1,"issuer":"https://as.example.com","token_endpoint":"{token_endpoint}",
+            "revocation_endpoint":"{token_endpoint}","token_endpoint_auth_method":"none",
+            "resource":"https://203.0.113.1/mcp","client":{{"id":"c","registration":"dynamic"}},
+            "access_token":"A","refresh_token":"R","obtained_at_ms":1}}"#
+        );
+        Record::from_json(&json).expect("a record")
+    }
+
+    /// A record may have been written by hand, or by a program that checked less.
+    #[tokio::test]
+    async fn f22_a_token_is_presented_to_no_endpoint_that_metadata_could_not_have_named() {
+        let provider = Provider::new(HttpOptions::default());
+        for endpoint in [
+            "http://as.example.com/token",
+            "https://127.0.0.1/token",
+            "https://169.254.169.254/token",
+            "https://[::ffff:10.0.0.1]/token",
+            "https://me@as.example.com/token",
+        ] {
+            let record = record(endpoint);
+            match provider.refresh(&record).await {
+                Exchange::NotSent { problem } => assert!(problem.contains("token endpoint"), "{problem}"),
+                other => panic!("{endpoint}: {other:?}"),
+            }
+            match provider.revoke(&record).await {
+                Revocation::Unavailable { problem, .. } => {
+                    assert!(problem.contains("revocation endpoint"), "{problem}");
+                }
+                other => panic!("{endpoint}: {other:?}"),
+            }
+        }
+    }
+}

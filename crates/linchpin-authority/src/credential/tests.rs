@@ -197,6 +197,7 @@ async fn p09_a_token_that_cannot_be_saved_is_kept_until_it_can() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert_eq!(world.saved().await.refresh_token, Some(Secret::new("R1")));
     assert!(!call.is_finished(), "nobody sees the token before it is saved");
+    assert_eq!(world.credential.current(), None, "nor does another task of this process");
     world.store.refuse_saves(None);
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(token(&call.await.expect("no panic")), "A2");
@@ -237,6 +238,24 @@ async fn p10_an_answer_lost_twice_is_never_asked_for_again() {
     assert!(world.another_process().access_token(Wait::Transaction).await.is_err());
     assert_eq!(world.presented(), ["R1", "R1"]);
     assert_eq!(world.saved().await.refresh_token, Some(Secret::new("R1")), "nothing is deleted");
+}
+
+/// Somebody replaced the record past the lock while the old token was being presented: the refusal says nothing about
+/// the new one.
+#[tokio::test(start_paused = true)]
+async fn p11_a_refusal_is_noted_only_over_the_token_it_refused() {
+    let refused = Exchange::Refused { code: "invalid_grant".into() };
+    let world = world(1_100, Duration::from_secs(1), vec![refused]).await;
+    let credential = world.credential.clone();
+    let call = tokio::spawn(async move { credential.access_token(Wait::Transaction).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let new = Record { expires_at_ms: Some(UnixMs(9_000_000)), ..record("B1", "S1") };
+    let no_guard = CredentialGuard::new(key(), ());
+    world.store.save(&no_guard, &new).await.expect("saved");
+    assert_eq!(token(&call.await.expect("no panic")), "B1");
+    let saved = world.saved().await;
+    assert_eq!((saved.dead, saved.refresh_token), (None, Some(Secret::new("S1"))));
+    assert_eq!(world.presented(), ["R1"]);
 }
 
 /// Another process is in the middle of the one repeat: its mark is no reason to give up.
@@ -370,6 +389,7 @@ async fn p12_a_sign_in_during_a_refresh_wins() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let new = Record { expires_at_ms: Some(UnixMs(9_000_000)), ..record("B1", "S1") };
     world.another_process().sign_in(new).await.expect("saved");
+    assert!(call.is_finished(), "the refresh in flight was waited for");
     call.await.expect("no panic").expect("a token");
     let saved = world.saved().await;
     assert_eq!(saved.refresh_token, Some(Secret::new("S1")));
