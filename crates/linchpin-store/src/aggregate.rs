@@ -198,17 +198,15 @@ fn keep_aside(path: &Path, mut file: &File) -> Option<PathBuf> {
     let mut name = path.file_name()?.to_owned();
     name.push(format!(".corrupt-{stamp}"));
     let copy = path.with_file_name(name);
-    let mut options = File::options();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut kept = match options.open(&copy) {
-        Ok(kept) => kept,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Some(copy),
-        Err(_) => return None,
-    };
+    let length = file.metadata().ok()?.len();
+    if std::fs::symlink_metadata(&copy).is_ok_and(|there| there.is_file() && there.len() == length) {
+        return Some(copy);
+    }
+    // Whole or not at all: half of a copy would be taken for one.
+    let mut kept = tempfile::Builder::new().prefix(".corrupt.").tempfile_in(path.parent()?).ok()?;
     file.rewind().ok()?;
-    std::io::copy(&mut file.take(MAX_BYTES), &mut kept).and_then(|_| kept.sync_all()).ok().map(|()| copy)
+    std::io::copy(&mut file.take(MAX_BYTES), &mut kept).and_then(|_| kept.as_file().sync_all()).ok()?;
+    kept.persist(&copy).ok().map(|_| copy)
 }
 
 /// A JSON object with raw values in which no key may repeat: of two entries for one server, silently using the

@@ -18,6 +18,9 @@ use crate::{CredentialGuard, CredentialKey, LockRequest, Record, StoreError, Sto
 /// await (P1).
 const AGGREGATE_WAIT: Duration = Duration::from_secs(60);
 
+/// What a new record may add, in bytes.
+const ROOM: usize = 16 << 10;
+
 /// How the content lies on disk. Called on blocking threads, by a writer under the aggregate lock.
 pub(crate) trait Encoding: fmt::Debug + Clone + Send + Sync + 'static {
     /// The JSON in `bytes`, which were read from `origin`.
@@ -64,8 +67,8 @@ impl<E: Encoding> AggregateFile<E> {
         blocking(move || {
             let directory = file.path.parent().expect("an aggregate file lies in a directory");
             private_dir(directory)?;
-            file.read()?;
-            atomic::can_replace(&file.path)
+            let (aggregate, _) = file.read()?;
+            atomic::can_replace(&file.path, aggregate.to_bytes().len() + ROOM)
         })
         .await
     }
@@ -139,11 +142,7 @@ enum Change<T> {
 }
 
 fn parse(path: &Path, key: &CredentialKey, text: &str) -> Result<Record, StoreError> {
-    Record::from_json(text).map_err(|source| StoreError::DamagedRecord {
-        key: Box::new(key.clone()),
-        place: path.display().to_string(),
-        source,
-    })
+    Record::from_json(text).map_err(|source| StoreError::unreadable(key, path.display().to_string(), source))
 }
 
 /// Runs blocking work off the async threads. Dropping the future lets the work finish.

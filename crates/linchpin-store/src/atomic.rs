@@ -26,11 +26,13 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     sync_dir(dir)
 }
 
-/// Whether a replacement of `path` could begin: a temporary file can be made next to it.
-pub(crate) fn can_replace(path: &Path) -> Result<(), StoreError> {
+/// Whether `path` could be replaced by `length` bytes: as many are written to a temporary file next to it.
+pub(crate) fn can_replace(path: &Path, length: usize) -> Result<(), StoreError> {
     let dir = path.parent().expect("a store's file lies in a directory");
     // Of another name than a replacement's, which whoever holds the lock takes for an orphan.
-    temporary(dir, ".probe.").map(drop)
+    let mut probe = temporary(dir, ".probe.")?;
+    let written = probe.write_all(&vec![0; length]).and_then(|()| probe.as_file().sync_data());
+    written.map_err(|source| io_error("write", path, source))
 }
 
 fn temporary(dir: &Path, prefix: &str) -> Result<NamedTempFile, StoreError> {

@@ -197,11 +197,7 @@ impl Store for KeyringStore {
 }
 
 fn parse(key: &CredentialKey, secret: &[u8]) -> Result<Record, StoreError> {
-    let damaged = |source| StoreError::DamagedRecord {
-        key: Box::new(key.clone()),
-        place: "the keyring".to_owned(),
-        source,
-    };
+    let damaged = |source| StoreError::unreadable(key, "the keyring".to_owned(), source);
     let text = std::str::from_utf8(secret)
         .map_err(|_| damaged(crate::RecordError::Malformed { line: 1, column: 1 }))?;
     Record::from_json(text).map_err(damaged)

@@ -167,6 +167,18 @@ pub enum StoreError {
         /// What is wrong with it.
         source: RecordError,
     },
+    /// One entry was written by a newer Linchpin.
+    #[error(
+        "the sign-in for {key} in {place} has version {found}, this program knows version 1; update linchpin"
+    )]
+    NewerRecord {
+        /// The entry.
+        key: Box<CredentialKey>,
+        /// The file, or the keyring.
+        place: String,
+        /// Its version.
+        found: u64,
+    },
     /// Written by a newer Linchpin.
     #[error("{} has version {found}, this program knows version 1; update linchpin", path.display())]
     Version {
@@ -205,6 +217,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// An entry of `place` that does not read.
+    pub(crate) fn unreadable(key: &CredentialKey, place: String, source: RecordError) -> Self {
+        let key = Box::new(key.clone());
+        match source {
+            RecordError::Version(found) => Self::NewerRecord { key, place, found },
+            source @ RecordError::Malformed { .. } => Self::DamagedRecord { key, place, source },
+        }
+    }
+
     /// What can be done about it.
     pub fn disposition(&self) -> Disposition {
         match self {
