@@ -3,7 +3,7 @@
 //! Redirects are never followed by the client itself (P20). Names that metadata supplied are resolved through a
 //! filter, so that a public server cannot point Linchpin at this machine or its network (F22).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -237,13 +237,26 @@ fn is_public(address: IpAddr) -> bool {
                 || a >= 240)
         }
         IpAddr::V6(address) => {
+            // Addresses that carry an IPv4 address are as public as that one: NAT64, 6to4, IPv4-compatible.
+            let carried = match address.segments() {
+                [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+                | [0, 0, 0, 0, 0, 0, high, low]
+                | [0x2002, high, low, ..] => Some(ipv4(high, low)),
+                _ => None,
+            };
             !(address.is_loopback()
                 || address.is_unspecified()
                 || address.is_multicast()
                 || address.is_unique_local()
-                || address.is_unicast_link_local())
+                || address.is_unicast_link_local()
+                || carried.is_some_and(|carried| !is_public(carried.into())))
         }
     }
+}
+
+fn ipv4(high: u16, low: u16) -> Ipv4Addr {
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Ipv4Addr::new(a, b, c, d)
 }
 
 #[cfg(test)]
@@ -264,6 +277,10 @@ mod tests {
             ("https://[::ffff:127.0.0.1]/token", Reach::Public, Err(UrlRefused::Private)),
             ("https://[::ffff:10.0.0.1]/token", Reach::Public, Err(UrlRefused::Private)),
             ("https://[fd00::1]/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://[64:ff9b::a00:1]/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://[2002:a00:1::1]/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://[::a00:1]/token", Reach::Public, Err(UrlRefused::Private)),
+            ("https://[64:ff9b::808:808]/token", Reach::Public, Ok(())),
             ("https://0.0.0.0/token", Reach::Public, Err(UrlRefused::Private)),
             ("https://2130706433/token", Reach::Public, Err(UrlRefused::Private)),
             ("https://10.0.0.1/token", Reach::Private, Ok(())),

@@ -26,7 +26,7 @@ mod register;
 
 pub use callback::Callback;
 use callback::{Expected, Listener, Waiting};
-use discover::{Discovered, discover};
+use discover::{Discovered, discover, shown};
 pub use page::BrowserPage;
 
 /// How long the exchange of the code may take.
@@ -45,6 +45,8 @@ pub struct SignInOptions {
     pub client_metadata_url: Option<Url>,
     /// The port of the callback on this machine; any free one for 0.
     pub callback_port: u16,
+    /// The provider of the sign-in that is there already: to another one nothing is sent (P13).
+    pub issuer: Option<String>,
 }
 
 /// A client that somebody registered at the provider by hand.
@@ -86,6 +88,19 @@ pub enum SignInError {
         server: ServerUrl,
         /// What is wrong.
         problem: String,
+    },
+    /// The server names another provider than the sign-in that is there. Nothing was sent to it.
+    #[error(
+        "{server} names another provider than before: {now} instead of {before}; if that is right, \
+         run `linchpin logout` for it first"
+    )]
+    OtherProvider {
+        /// The server.
+        server: Box<ServerUrl>,
+        /// The provider of the sign-in.
+        before: String,
+        /// The provider that the server names now.
+        now: String,
     },
     /// The provider registers nobody and no client was given.
     #[error(
@@ -172,7 +187,9 @@ impl SignInError {
             | Self::ClientRefused { .. }
             | Self::CallbackPort { .. } => Disposition::Usage,
             Self::Unreachable { .. } => Disposition::Retry,
-            Self::Metadata { .. } | Self::RegistrationRefused { .. } => Disposition::Answered,
+            Self::Metadata { .. } | Self::OtherProvider { .. } | Self::RegistrationRefused { .. } => {
+                Disposition::Answered
+            }
             Self::TimedOut(_) => Disposition::TimedOut,
             Self::WrongState | Self::WrongIssuer { .. } | Self::Denied { .. } => Disposition::SignIn,
             Self::Exchange { disposition, .. } => *disposition,
@@ -221,6 +238,10 @@ impl PendingSignIn {
     ) -> Result<Self, SignInError> {
         let reach = Reach::of(server.url()).await;
         let discovered = discover(server, reach, http).await?;
+        if let Some(before) = options.issuer.as_ref().filter(|before| **before != discovered.issuer) {
+            let (before, now) = (shown(before), shown(&discovered.issuer));
+            return Err(SignInError::OtherProvider { server: Box::new(server.clone()), before, now });
+        }
         let listener = Listener::bind(options.callback_port, server).await?;
         let redirect_uri = listener.redirect_uri();
         let scopes = scopes(&options.scopes, &discovered);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use linchpin_store::Secret;
 use serde::Deserialize;
@@ -22,6 +22,11 @@ pub(crate) fn classify(
     now: SystemTime,
 ) -> Exchange {
     if status.is_success() {
+        if is_somebody_elses(headers, &body) {
+            let problem =
+                "answered with something that is no token answer, perhaps that of a gateway".to_owned();
+            return Exchange::Unavailable { problem, retry_after: retry_after(headers, now) };
+        }
         return match body.map_err(|error| error.to_string()).and_then(|body| tokens(&body)) {
             Ok(answer) => Exchange::Rotated(answer),
             // It may well have rotated: what came of it is unknown.
@@ -49,6 +54,19 @@ pub(crate) fn classify(
             Exchange::Unavailable { problem, retry_after: retry_after(headers, now) }
         }
     }
+}
+
+/// Whether a success is that of a captive portal or a gateway: another media type, and no JSON object in it. The
+/// provider has not seen the token then (P11). What was cut short, or is JSON of an odd kind, may be the provider's.
+fn is_somebody_elses(headers: &HeaderMap, body: &Result<Vec<u8>, BodyError>) -> bool {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let claims_json = media_type.to_ascii_lowercase().contains("json");
+    let is_whole_and_no_object = match body {
+        Ok(body) => !body.trim_ascii_start().starts_with(b"{"),
+        Err(BodyError::TooLarge(_)) => true,
+        Err(BodyError::Cut) => false,
+    };
+    !claims_json && !media_type.is_empty() && is_whole_and_no_object
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3).

@@ -216,6 +216,12 @@ async fn arrive(State(route): State<Route>, headers: HeaderMap, RawQuery(query):
     if host != Some(route.host.as_str()) {
         return html(StatusCode::FORBIDDEN, page::failed("The request does not come from the sign-in."));
     }
+    // A sign-in ends in a page of its own. A picture or a script in another page that points here is not one, and
+    // must not end a sign-in that waits (Fetch Metadata).
+    let destination = headers.get("sec-fetch-dest").and_then(|value| value.to_str().ok());
+    if destination.is_some_and(|destination| destination != "document") {
+        return html(StatusCode::FORBIDDEN, page::failed("The request does not come from the sign-in."));
+    }
     let query = query.unwrap_or_default();
     if query.len() > MAX_QUERY {
         return html(StatusCode::URI_TOO_LONG, page::failed("The address is too long."));

@@ -318,7 +318,7 @@ fn describe(error: &AuthError) -> String {
 }
 
 /// Text of a server's in a line of ours: short and without control characters.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 

@@ -48,6 +48,40 @@ fn p14_and_f18_what_a_success_means() {
     }
 }
 
+/// A captive portal or a gateway answers 200 with a page of its own: the provider has not seen the token.
+#[test]
+fn p11_a_page_of_somebody_elses_is_an_outage() {
+    let outcome = |media_type: &'static str, body: Result<Vec<u8>, BodyError>| {
+        let mut headers = HeaderMap::new();
+        if !media_type.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        }
+        match classify(StatusCode::OK, &headers, body, UNIX_EPOCH) {
+            Exchange::Unavailable { .. } => "unavailable",
+            Exchange::Unknown { .. } => "unknown",
+            Exchange::Rotated(_) => "rotated",
+            _ => "else",
+        }
+    };
+    let page = || Ok(b"<html>welcome to the hotel</html>".to_vec());
+    let tokens = || Ok(br#"{"access_token":"a","token_type":"bearer"}"#.to_vec());
+    for (media_type, body, expected) in [
+        ("text/html; charset=utf-8", page(), "unavailable"),
+        ("text/html", Err(BodyError::TooLarge(9)), "unavailable"),
+        ("text/html", Ok(Vec::new()), "unavailable"),
+        // The provider's own, broken or mislabelled: it may have rotated.
+        ("text/html", Err(BodyError::Cut), "unknown"),
+        ("application/json", page(), "unknown"),
+        ("application/json", Err(BodyError::TooLarge(9)), "unknown"),
+        ("", page(), "unknown"),
+        ("text/plain", tokens(), "rotated"),
+        ("application/vnd.as+JSON", tokens(), "rotated"),
+    ] {
+        let row = format!("{media_type} {body:?}");
+        assert_eq!(outcome(media_type, body), expected, "{row}");
+    }
+}
+
 #[test]
 fn f17_what_is_malformed_is_unknown_and_never_a_token() {
     let crlf = r#"{"access_token":"a\r\nX-Evil: 1","token_type":"bearer"}"#;
