@@ -14,6 +14,7 @@ use linchpin_store::{
 use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::decide::Cause;
@@ -35,6 +36,8 @@ struct AuthorityShared {
     clock: Arc<dyn Clock>,
     copies: Copies,
     tasks: TaskTracker,
+    /// Cancelled when the process ends: nobody waits for a lock any more.
+    closing: CancellationToken,
     credentials: Mutex<HashMap<CredentialKey, Credential>>,
 }
 
@@ -62,8 +65,8 @@ impl Authority {
         clock: Arc<dyn Clock>,
         copies: Copies,
     ) -> Self {
-        let (tasks, credentials) = (TaskTracker::new(), Mutex::default());
-        Self(Arc::new(AuthorityShared { store, endpoint, clock, copies, tasks, credentials }))
+        let (tasks, closing, credentials) = (TaskTracker::new(), CancellationToken::new(), Mutex::default());
+        Self(Arc::new(AuthorityShared { store, endpoint, clock, copies, tasks, closing, credentials }))
     }
 
     /// The pinned store.
@@ -90,6 +93,7 @@ impl Authority {
                     clock: Arc::clone(&self.0.clock),
                     copies: self.0.copies.clone(),
                     tasks: self.0.tasks.clone(),
+                    closing: self.0.closing.clone(),
                     snapshot: ArcSwapOption::empty(),
                     running: Mutex::default(),
                     refused: Mutex::default(),
@@ -100,8 +104,10 @@ impl Authority {
     }
 
     /// Waits until running transactions have ended, at most `within`; whether all did. Call it before the process
-    /// exits: a transaction cut off in its exchange costs its one repeat (P7, P10).
+    /// exits: a transaction cut off in its exchange costs its one repeat (P7, P10). One that still waits for its lock
+    /// has begun nothing and gives up at once.
     pub async fn drain(&self, within: Duration) -> bool {
+        self.0.closing.cancel();
         self.0.tasks.close();
         tokio::time::timeout(within, self.0.tasks.wait()).await.is_ok()
     }
@@ -381,6 +387,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) copies: Copies,
     tasks: TaskTracker,
+    closing: CancellationToken,
     snapshot: ArcSwapOption<Snapshot>,
     running: Mutex<Option<Running>>,
     /// What this process knows to be refused right after its exchange, before the record says so.
@@ -407,7 +414,14 @@ impl Shared {
     }
 
     pub(crate) async fn lock(&self, request: LockRequest) -> Result<CredentialGuard, CredentialError> {
-        self.store.lock(&self.key, request).await.map_err(|error| CredentialError::Lock(Arc::new(error)))
+        tokio::select! {
+            // A lock that is free is taken also at the end: only a wait is given up.
+            biased;
+            guard = self.store.lock(&self.key, request) => {
+                guard.map_err(|error| CredentialError::Lock(Arc::new(error)))
+            }
+            () = self.closing.cancelled() => Err(CredentialError::Interrupted { key: Box::new(self.key.clone()) }),
+        }
     }
 
     /// Makes the record's access token current in this process. Only what is saved gets here (P9).

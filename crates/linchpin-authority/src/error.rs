@@ -86,7 +86,7 @@ impl std::fmt::Display for SignInReason {
             Self::Refused { code } => write!(f, "the provider ended the sign-in ({code})"),
             Self::RefusedAfterExchange => f.write_str("the server refuses a token that was just renewed"),
             Self::OutcomeUnknown => {
-                f.write_str("the provider was asked twice for a new token and its answer was lost")
+                f.write_str("the provider was asked twice for a new token and no usable answer came")
             }
         }
     }

@@ -41,7 +41,10 @@ pub struct Leftover {
 
 /// Whether the store could take a sign-in: it can be read, and its lock can be had or is held by somebody at work.
 pub(crate) async fn ready(shared: &Arc<Shared>) -> Result<(), CredentialError> {
-    // A damaged predecessor is what a new sign-in repairs, so the record itself is not asked for.
+    // A damaged predecessor is what a new sign-in repairs; one of a newer Linchpin is not overwritten (P3).
+    if let Err(error @ StoreError::NewerRecord { .. }) = shared.store.load(&shared.key).await {
+        return Err(CredentialError::Store(Arc::new(error)));
+    }
     shared.store.ready().await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
     match shared.store.lock(&shared.key, LockRequest { purpose: "check", within: Duration::ZERO }).await {
         Ok(_) | Err(LockError::TimedOut { .. }) => Ok(()),
@@ -56,7 +59,11 @@ pub(crate) async fn sign_in(
 ) -> Result<Vec<Leftover>, CredentialError> {
     let guard = shared.lock(LockRequest { purpose: "sign-in", within: LOCK_WAIT }).await?;
     // A damaged predecessor is what a new sign-in repairs; a damaged store fails in `save`.
-    let predecessor = shared.store.load(&shared.key).await.ok().flatten();
+    let predecessor = match shared.store.load(&shared.key).await {
+        Ok(predecessor) => predecessor,
+        Err(error @ StoreError::NewerRecord { .. }) => return Err(CredentialError::Store(Arc::new(error))),
+        Err(_) => None,
+    };
     record.generation = predecessor.map_or(1, |predecessor| predecessor.generation + 1);
     shared.store.save(&guard, &record).await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
     shared.publish(&record);
@@ -107,7 +114,11 @@ async fn remove(
 ) -> Result<Option<Revocation>, StoreError> {
     let revocation = match store.load(&shared.key).await {
         Ok(None) => return Ok(None),
-        Ok(Some(record)) => shared.endpoint.revoke(&record).await,
+        // Not revoked when it could not be removed: the sign-in would lie there, ended and looking alive.
+        Ok(Some(record)) => {
+            store.ready().await?;
+            shared.endpoint.revoke(&record).await
+        }
         Err(StoreError::DamagedRecord { .. }) => Revocation::Unavailable {
             problem: "cannot be told which token to revoke, the record is damaged".to_owned(),
             retry_after: None,

@@ -176,6 +176,23 @@ async fn p07_a_dropped_caller_does_not_cancel_the_exchange() {
     assert_eq!(world.presented(), ["R1"]);
 }
 
+/// What waits for a lock has begun nothing: the end of the process does not wait for it.
+#[tokio::test(start_paused = true)]
+async fn p07_the_end_of_a_process_waits_for_exchanges_and_not_for_locks() {
+    let world = world(1_100, Duration::from_secs(2), vec![]).await;
+    let exchanging = world.another_process();
+    let call = tokio::spawn(async move { exchanging.access_token(Wait::Transaction).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let credential = world.credential.clone();
+    let waiting = tokio::spawn(async move { credential.access_token(Wait::Transaction).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    assert!(world.authority.drain(Duration::from_secs(60)).await);
+    assert!(begun.elapsed() < Duration::from_millis(50), "{:?}", begun.elapsed());
+    assert!(matches!(waiting.await.expect("no panic"), Err(CredentialError::Interrupted { .. })));
+    assert_eq!(token(&call.await.expect("no panic")), "A2");
+}
+
 #[tokio::test(start_paused = true)]
 async fn p08_nothing_is_spent_that_could_not_be_saved() {
     let world = world(1_100, Duration::ZERO, vec![]).await;
@@ -373,12 +390,23 @@ async fn p12_a_sign_out_during_a_refresh_wins() {
     );
     assert_eq!(token(&call.await.expect("no panic")), "A2");
     assert_eq!(world.store.load(&key()).await.expect("readable"), None);
+    assert!(world.another_process().current().is_none());
     let outcome = world.credential.recover(&a("A2"), Wait::Transaction).await;
     assert!(matches!(
         outcome,
         Err(CredentialError::SignInRequired { reason: SignInReason::NotSignedIn, .. })
     ));
     assert_eq!(world.presented(), ["R1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_what_signed_out_uses_its_token_no_more() {
+    let world = world(1_010, Duration::ZERO, vec![]).await;
+    assert!(world.credential.current().is_some());
+    let signed_out = world.credential.sign_out().await.expect("signed out");
+    assert!(matches!(signed_out, SignOut::SignedOut { .. }), "{signed_out:?}");
+    assert_eq!(world.credential.current(), None);
+    assert!(world.credential.access_token(Wait::Transaction).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
