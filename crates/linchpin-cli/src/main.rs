@@ -70,26 +70,27 @@ async fn run(command: Command) -> Result<u8, Failure> {
     outcome
 }
 
-/// Waits for Ctrl-C or SIGTERM.
+/// Waits for Ctrl-C, or for being told to end: also by a terminal that closes (SIGHUP), since a refresh that is cut off
+/// in its exchange can cost the sign-in (P7).
 pub(crate) async fn interrupted() {
-    let ctrl_c = async {
-        if tokio::signal::ctrl_c().await.is_err() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let kinds =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup(), SignalKind::quit()];
+        let mut waits = futures::stream::FuturesUnordered::new();
+        for kind in kinds {
+            // A kind that cannot be waited for does what it always did.
+            if let Ok(mut signal) = signal(kind) {
+                waits.push(async move { signal.recv().await });
+            }
+        }
+        if futures::StreamExt::next(&mut waits).await.is_none() {
             std::future::pending::<()>().await;
         }
-    };
-    #[cfg(unix)]
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending::<()>().await,
-        }
-    };
+    }
     #[cfg(not(unix))]
-    let terminated = std::future::pending::<()>();
-    tokio::select! {
-        () = ctrl_c => {}
-        () = terminated => {}
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }

@@ -54,6 +54,8 @@ pub struct Config {
     pub iss: Option<String>,
     /// Tools to list besides the server's own, as they are; they can be listed, not called.
     pub more_tools: Vec<serde_json::Value>,
+    /// Whether every page of tools is followed by another.
+    pub endless_tools: bool,
     /// Whether requests to the MCP endpoint are kept as they came, for [`crate::Kit::seen`].
     pub record: bool,
 }
@@ -132,6 +134,7 @@ impl Default for Config {
             registration: serde_json::Map::new(),
             iss: None,
             more_tools: Vec::new(),
+            endless_tools: false,
             record: false,
         }
     }

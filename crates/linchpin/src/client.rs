@@ -11,7 +11,7 @@ use linchpin_transport::rmcp::transport;
 use rmcp::RoleClient;
 use rmcp::model::{
     CallToolRequestParams, CallToolResult, ClientCapabilities, Implementation, InitializeRequestParams,
-    JsonObject, ProtocolVersion, Tool,
+    JsonObject, PaginatedRequestParams, ProtocolVersion, Tool,
 };
 use rmcp::service::{
     ClientInitializeError, ClientLifecycleMode, RunningService, ServiceError, serve_client_with_lifecycle,
@@ -20,6 +20,10 @@ use rmcp::transport::streamable_http_client::StreamableHttpError;
 use thiserror::Error;
 
 use crate::Server;
+
+/// A server that lists more tools than this, or on more pages, lists them without end (F25).
+const MOST_TOOLS: usize = 20_000;
+const MOST_PAGES: usize = 1_000;
 
 /// A connected client. Speaks 2026-07-28 where the server does, else the revisions before it.
 #[derive(Debug)]
@@ -104,12 +108,30 @@ impl McpClient {
         }
     }
 
-    /// All tools, whatever the number of pages.
+    /// All tools, whatever the number of pages, up to 20,000.
     ///
     /// # Errors
-    /// Every [`ClientError`].
+    /// Every [`ClientError`]; [`ClientError::Protocol`] when there is no end of them.
     pub async fn list_tools(&self, within: Duration) -> Result<Vec<Tool>, ClientError> {
-        self.within(within, self.service.list_all_tools()).await
+        let end = tokio::time::Instant::now() + within;
+        let (mut tools, mut cursor) = (Vec::new(), None);
+        for _ in 0..MOST_PAGES {
+            let page = PaginatedRequestParams::default().with_cursor(cursor.take());
+            let left = end.saturating_duration_since(tokio::time::Instant::now());
+            let page = match self.within(left, self.service.list_tools(Some(page))).await {
+                Err(ClientError::TimedOut(_)) => return Err(ClientError::TimedOut(within)),
+                page => page?,
+            };
+            tools.extend(page.tools);
+            cursor = page.next_cursor;
+            if tools.len() > MOST_TOOLS || cursor.is_none() {
+                break;
+            }
+        }
+        if cursor.is_some() || tools.len() > MOST_TOOLS {
+            return Err(ClientError::Protocol(format!("it lists tools without end, {} so far", tools.len())));
+        }
+        Ok(tools)
     }
 
     /// Calls a tool. An error that the tool reports about itself is a result.

@@ -403,7 +403,12 @@ impl Server {
     /// # Errors
     /// Every [`SignInError`].
     pub async fn begin_sign_in(&self, options: &SignInOptions) -> Result<PendingSignIn, SignInError> {
-        PendingSignIn::begin(self.url(), options, &self.linchpin.0.http).await
+        let mut options = options.clone();
+        if options.issuer.is_none() {
+            // What cannot be read is bound to nobody, and repaired by the sign-in.
+            options.issuer = self.credential.record().await.ok().flatten().map(|record| record.issuer);
+        }
+        PendingSignIn::begin(self.url(), &options, &self.linchpin.0.http).await
     }
 
     /// The server as a new sign-in would have it: under `auto` pinned to the keyring when that works, else to the
@@ -429,6 +434,8 @@ impl Server {
         let leftovers = match server.credential.sign_in(signed_in.record.clone()).await {
             Ok(leftovers) => leftovers,
             Err(error) => {
+                // Nobody has these tokens now, and nobody is to find them.
+                let _ = self.linchpin.0.endpoint.revoke(&signed_in.record).await;
                 signed_in.page.not_saved().await;
                 return Err(error.into());
             }

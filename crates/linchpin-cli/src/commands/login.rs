@@ -205,6 +205,7 @@ fn options(args: &Login) -> Result<SignInOptions, Failure> {
         client: args.client_id.clone().map(|id| PreregisteredClient { id, secret }),
         client_metadata_url,
         callback_port: args.callback_port,
+        issuer: None,
     })
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod binding;
 mod commands;
 mod demo;
 mod faults;

@@ -92,7 +92,7 @@ pub(super) async fn post(shared: &Arc<Shared>, headers: &HeaderMap, message: Mes
     let id = message.id().to_owned();
     match method.as_str() {
         "ping" => json_rpc(StatusCode::OK, result(&id, &json!({}))),
-        "tools/list" => json_rpc(StatusCode::OK, result(&id, &json!({ "tools": tools::list(shared) }))),
+        "tools/list" => json_rpc(StatusCode::OK, result(&id, &tools::page(shared))),
         "tools/call" => call(shared, &session, &id, &message).await,
         _ => json_rpc(
             StatusCode::OK,

@@ -34,7 +34,10 @@ pub(super) async fn post(shared: &Arc<Shared>, headers: &HeaderMap, message: Mes
     match method.as_str() {
         "server/discover" => json_rpc(StatusCode::OK, result(&id, &discover())),
         "tools/list" => {
-            let list = json!({ "resultType": "complete", "tools": tools::list(shared), "ttlMs": 0, "cacheScope": "private" });
+            let mut list = tools::page(shared);
+            list["resultType"] = json!("complete");
+            list["ttlMs"] = json!(0);
+            list["cacheScope"] = json!("private");
             json_rpc(StatusCode::OK, result(&id, &list))
         }
         "tools/call" => call(shared, &id, &message).await,

@@ -100,8 +100,17 @@ impl Call {
     }
 }
 
+/// The result of `tools/list`, but for what revisions put beside it.
+pub(super) fn page(shared: &Shared) -> Value {
+    let mut page = json!({ "tools": list(shared) });
+    if shared.config().endless_tools {
+        page["nextCursor"] = json!("more");
+    }
+    page
+}
+
 /// The tools, as `tools/list` describes them.
-pub(super) fn list(shared: &Shared) -> Value {
+fn list(shared: &Shared) -> Value {
     let tool = |name: &str, description: &str, properties: Value| {
         json!({ "name": name, "description": description,
             "inputSchema": { "type": "object", "properties": properties } })
