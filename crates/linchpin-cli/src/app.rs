@@ -2,7 +2,10 @@
 
 use std::cell::OnceCell;
 
-use linchpin::{Environment, HttpOptions, Linchpin, PlainHttp, Profile, Server, ServerUrl, SetupError};
+use linchpin::{
+    Environment, HttpOptions, Linchpin, PlainHttp, Profile, Server, ServerUrl, SetupError, UserFile,
+    UserFileGuard,
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Command, Target};
@@ -69,7 +72,12 @@ pub(crate) fn named_server(target: &Target) -> Result<(ServerUrl, Profile, Plain
 
 /// The configuration.
 pub(crate) fn config() -> Result<Config, Failure> {
-    Config::read(environment()?.directories.config_file())
+    Config::read(UserFile::config(&environment()?.directories))
+}
+
+/// The configuration, to be changed while the guard is held.
+pub(crate) fn config_to_change(purpose: &'static str) -> Result<(Config, UserFileGuard), Failure> {
+    Config::read_to_change(UserFile::config(&environment()?.directories), purpose)
 }
 
 /// What the environment asks for.

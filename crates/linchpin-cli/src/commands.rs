@@ -79,6 +79,7 @@ macro_rules! failures {
 failures!(
     linchpin::ClientError,
     linchpin::CredentialError,
+    linchpin::LockError,
     linchpin::SendError,
     linchpin::SignInError,
     linchpin::SignInFailed,

@@ -19,12 +19,12 @@ pub(super) fn run(args: &Add) -> Result<u8, Failure> {
         profile: profile.unwrap_or_default().to_string(),
         plain_http,
     };
-    let mut config = app::config()?;
+    let (mut config, guard) = app::config_to_change("add")?;
     if let Some(known) = config.find(&args.name)?.filter(|known| *known != server && !args.force) {
         let message = format!("`{}` is the name of {} already; --force replaces it", known.name, known.url);
         return Err(Failure::usage(message));
     }
-    config.insert(&server)?;
+    config.insert(&guard, &server)?;
     if args.output.json {
         output::json(&server);
     } else {

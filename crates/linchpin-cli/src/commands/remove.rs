@@ -7,8 +7,8 @@ use crate::failure::Failure;
 use crate::{app, output};
 
 pub(super) fn run(args: &Remove) -> Result<u8, Failure> {
-    let mut config = app::config()?;
-    if !config.remove(&args.name)? {
+    let (mut config, guard) = app::config_to_change("remove")?;
+    if !config.remove(&guard, &args.name)? {
         let name = output::shown(&args.name);
         return Err(Failure::usage(format!(
             "there is no server named `{name}`; `linchpin list` shows the names"

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use crate::running::{get, parameter};
 use crate::world::{PATIENCE, Ran, World};
 
-const NOBODY: u32 = 65_534;
+pub(crate) const NOBODY: u32 = 65_534;
 
 /// A world with a sign-in and a name, which bad input must not touch.
 async fn furnished() -> World {
@@ -21,7 +21,7 @@ async fn furnished() -> World {
 }
 
 /// The error with every part that it has to name.
-fn told(ran: &Ran, code: i32, parts: &[&str]) {
+pub(crate) fn told(ran: &Ran, code: i32, parts: &[&str]) {
     assert_eq!(ran.code, code, "{ran:?}");
     let line = ran.one_line_error();
     for part in parts {

@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod commands;
+mod configuration;
 mod demo;
 mod faults;
 mod long;
