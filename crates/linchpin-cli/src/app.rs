@@ -54,10 +54,10 @@ pub(crate) fn named_server(target: &Target) -> Result<(ServerUrl, Profile, Plain
         .as_deref()
         .map(Profile::parse)
         .transpose()
-        .map_err(|error| Failure::usage(error.to_string()))?;
+        .map_err(|error| Failure::quoting(target.profile.as_deref().unwrap_or_default(), &error))?;
     if looks_like_a_url(&target.server) {
         let url = ServerUrl::parse(&target.server, plain_http)
-            .map_err(|error| Failure::usage(error.to_string()))?;
+            .map_err(|error| Failure::quoting(&target.server, &error))?;
         return Ok((url, profile.unwrap_or_default(), plain_http));
     }
     let named = named(&target.server)?;
@@ -94,7 +94,7 @@ fn named(name: &str) -> Result<NamedServer, Failure> {
     if check_name(name).is_err() {
         return Err(Failure::usage(format!(
             "`{}` is neither a URL nor a name; give one like https://mcp.example.com/mcp, or a name from `linchpin list`",
-            output::shown(name)
+            output::shown(&output::clipped(name))
         )));
     }
     let config = config()?;
@@ -131,7 +131,14 @@ pub(crate) fn log_to_stderr(command: &Command) {
         Command::Bridge(bridge) if bridge.debug => ours("debug"),
         _ => variable("LINCHPIN_LOG").unwrap_or_else(|| ours("warn")),
     };
-    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new(ours("warn")));
+    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
+        output::note(format!(
+            "LINCHPIN_LOG is `{}`, which says nothing ({}); write it like `linchpin=debug`",
+            output::shown(&output::clipped(&wanted)),
+            output::shown(&output::clipped(&error.to_string()))
+        ));
+        EnvFilter::new(ours("warn"))
+    });
     let Ok(no_rmcp) = "rmcp=off".parse() else { return };
     tracing_subscriber::fmt()
         .with_env_filter(filter.add_directive(no_rmcp))

@@ -29,7 +29,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Sign in to a server, in the browser
     Login(Login),
-    /// Sign out: revoke at the provider, then forget
+    /// Sign out: revoke at the provider (else exit code 1), then forget
     Logout(Logout),
     /// Show the sign-ins of this machine
     Status(Status),
@@ -143,7 +143,8 @@ pub(crate) struct Token {
     pub(crate) target: Target,
     #[command(flatten)]
     pub(crate) output: Output,
-    /// Renew first unless the token lives this much longer
+    /// Renew first unless the token lives this much longer; in the first half of its life a token is
+    /// never renewed
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub(crate) min_valid: Duration,
     /// How long to wait for a renewal

@@ -5,6 +5,7 @@ use serde::Serialize;
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::failure::Failure;
+use crate::output::{clipped, shown};
 
 /// The configuration file, read.
 #[derive(Debug)]
@@ -121,7 +122,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
     }
     Err(Failure::usage(format!(
         "`{}` is not a name; use 1 to 64 letters, digits, `-` or `_`",
-        crate::shown(name)
+        shown(&clipped(name))
     )))
 }
 

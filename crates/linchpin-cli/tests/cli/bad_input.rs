@@ -101,7 +101,6 @@ async fn a_server_that_is_absent_open_or_something_else_is_told_apart() {
     world.kit.fault(Fault::status(Endpoint::ResourceMetadata, 404));
     told(&world.run(&["login", &url]).await, 2, &[&url, "404", "check the URL"]);
     assert_eq!((world.opened().len(), world.files()), (1, before));
-    world.scan();
 }
 
 #[tokio::test]
@@ -187,7 +186,6 @@ async fn f22_metadata_that_is_wrong_or_hostile_is_refused_before_anything_is_sen
     }
     let counts = world.kit.counts();
     assert_eq!((counts.registrations, counts.code_exchanges, world.opened().len()), (0, 0, 1), "{counts:?}");
-    world.scan();
 }
 
 #[tokio::test]
@@ -298,7 +296,6 @@ async fn f24_a_callback_that_does_not_belong_to_the_sign_in_ends_it_without_an_e
     let counts = world.kit.counts();
     assert_eq!((counts.token_requests.get("authorization_code"), counts.code_exchanges), (None, 0));
     assert_eq!(world.files(), before);
-    world.scan();
 }
 
 #[tokio::test]
@@ -329,7 +326,6 @@ async fn f24_what_is_no_callback_is_turned_away_and_the_login_goes_on() {
     let ran = login.ended().await;
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(world.kit.counts().code_exchanges, 1);
-    world.scan();
 }
 
 /// What a store can be that Linchpin did not write.
@@ -503,6 +499,10 @@ async fn a_wrong_environment_is_named() {
             assert!(!ran.stderr.contains('\u{1b}'), "{ran:?}");
         }
     }
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut command = world.command(&["login", &url]);
+    command.env_remove("LINCHPIN_LOG").env("LINCHPIN_STORE", std::ffi::OsStr::from_bytes(b"fi\xffle"));
+    told(&world.finish(command).await, 5, &["LINCHPIN_STORE", "is not a store"]);
     assert_eq!((world.opened().len(), world.kit.counts().registrations), (0, 0));
 }
 
@@ -539,7 +539,6 @@ async fn a_broken_configuration_is_named_and_left_alone() {
         // A URL needs no configuration.
         assert_eq!(world.run(&["token", &world.url()]).await.code, 0);
     }
-    world.scan();
 }
 
 #[tokio::test]
@@ -558,7 +557,6 @@ async fn wrong_arguments_of_a_call_are_told_before_anything_is_sent() {
     }
     assert_eq!(world.kit.counts().mcp_requests.len(), 0);
     told(&world.run(&["call", "mine", "nosuch"]).await, 1, &["unknown tool nosuch"]);
-    world.scan();
 }
 
 #[tokio::test]
@@ -589,5 +587,4 @@ async fn f25_escape_sequences_from_a_server_reach_no_terminal() {
     let ran = world.run(&["tools", &world.url()]).await;
     assert!(ran.code != 0 && !ran.stderr.contains(HOSTILE), "{ran:?}");
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
-    world.scan();
 }

@@ -8,7 +8,7 @@ use linchpin_testkit::{Consent, Endpoint, Fault, browse};
 use serde_json::{Value, json};
 
 use crate::running::{Running, free_port, get, parameter};
-use crate::world::{PATIENCE, World, initialize, storm};
+use crate::world::{PATIENCE, World, initialize, storm, until};
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
@@ -70,7 +70,6 @@ async fn p13_a_sign_in_is_saved_bound_private_and_tried_before_login_returns() {
     // The port is free again.
     let callback = parameter(&world.next_page(0).await, "redirect_uri");
     assert!(get(&callback, None).await.is_err(), "nobody listens any more");
-    world.scan();
 }
 
 #[tokio::test]
@@ -88,7 +87,6 @@ async fn p13_a_client_with_a_secret_renews_in_another_process() {
         );
         let ran = world.run(&["logout", &world.url()]).await;
         assert_eq!((ran.code, world.kit.living_grants()), (0, 0), "{method}: {ran:?}");
-        world.scan();
     }
 }
 
@@ -134,7 +132,6 @@ async fn a_client_registered_by_hand_is_used_and_no_other_registered() {
         assert!(told.contains(part) && told.contains(&path), "{told}");
     }
     assert_eq!(world.files(), before);
-    world.scan();
 }
 
 #[tokio::test]
@@ -153,7 +150,6 @@ async fn a_metadata_document_names_the_client_only_where_the_provider_takes_one(
         let client = &world.record().expect("saved")["client"];
         let expected = if supported { (DOCUMENT, "metadata_document") } else { ("client-2", "dynamic") };
         assert_eq!((&client["id"], &client["registration"]), (&json!(expected.0), &json!(expected.1)));
-        world.scan();
     }
 }
 
@@ -175,7 +171,6 @@ async fn scopes_on_the_command_line_replace_those_of_the_server() {
     assert!(ran.one_line_error().contains("invalid_scope"), "{ran:?}");
     assert!(page.expect("opened").body.contains("You are not signed in"));
     assert_eq!(world.files(), before);
-    world.scan();
 }
 
 #[tokio::test]
@@ -193,7 +188,6 @@ async fn two_profiles_of_one_server_are_two_sign_ins() {
     assert!(ran.one_line_error().ends_with(&format!("run `linchpin login {}`", world.url())), "{ran:?}");
     let ran = world.run(&["tools", &world.url(), "--profile", "other"]).await;
     assert!(ran.one_line_error().contains(&format!("login {} --profile other", world.url())), "{ran:?}");
-    world.scan();
 }
 
 #[tokio::test]
@@ -244,7 +238,6 @@ async fn without_a_browser_the_address_it_ended_at_is_pasted() {
             _ => "paste that address",
         };
         assert!(told.contains(part), "{how}: {told}");
-        world.scan();
     }
     assert_eq!((world.opened().len(), world.kit.counts().code_exchanges), (0, 3));
 }
@@ -265,7 +258,6 @@ async fn f24_a_denied_consent_is_told_on_both_screens_and_changes_nothing() {
         (ran.code, &ran.json()["disposition"], &ran.json()["exit_code"]),
         (3, &json!("sign_in_required"), &json!(3))
     );
-    world.scan();
 }
 
 #[tokio::test]
@@ -322,7 +314,6 @@ async fn f15_a_provider_that_is_down_at_any_step_is_temporary_and_changes_nothin
     assert_eq!(ran.code, 6, "{ran:?}");
     assert!(ran.one_line_error().contains("within 0.3 s"), "{ran:?}");
     assert_eq!(world.files(), before);
-    world.scan();
 }
 
 #[tokio::test]
@@ -334,7 +325,6 @@ async fn p12_a_second_login_wins() {
     assert_eq!((&first["generation"], &second["generation"]), (&json!(1), &json!(2)));
     assert_ne!(first["access_token"], second["access_token"]);
     assert_eq!(world.run(&["tools", &world.url()]).await.code, 0);
-    world.scan();
 }
 
 #[tokio::test]
@@ -351,7 +341,6 @@ async fn p12_two_logins_at_once_both_end_well_and_the_last_one_stays() {
     assert_eq!(world.record().expect("saved")["generation"], json!(2));
     assert_eq!(world.run(&["tools", &url]).await.code, 0);
     assert_eq!((world.kit.counts().code_exchanges, world.kit.counts().exchanges), (2, 0));
-    world.scan();
 }
 
 #[tokio::test]
@@ -381,9 +370,7 @@ async fn refresh_in_flight(world: &World) -> Running<'_> {
     world.kit.fault(Fault::hold(Endpoint::Token).times(1));
     let url = world.url();
     let refreshing = world.start(&["tools", &url]);
-    while world.kit.held() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the exchange is held", || world.kit.held() > 0).await;
     refreshing
 }
 
@@ -409,7 +396,6 @@ async fn f19_a_login_during_a_refresh_wins() {
     assert_eq!(world.run(&["tools", &url]).await.code, 0);
     let counts = world.kit.counts();
     assert_eq!((counts.exchanges, counts.replays, counts.presented_dead), (1, 0, 0), "{counts:?}");
-    world.scan();
 }
 
 #[tokio::test]
@@ -429,7 +415,6 @@ async fn f19_a_logout_during_a_refresh_wins() {
     assert_eq!(world.run(&["tools", &url]).await.code, 3);
     let counts = world.kit.counts();
     assert_eq!((counts.exchanges, counts.replays, counts.presented_dead), (1, 0, 0), "{counts:?}");
-    world.scan();
 }
 
 #[tokio::test]
@@ -447,7 +432,6 @@ async fn p12_a_logout_revokes_and_forgets() {
         json!({ "server": world.url(), "profile": "default", "signed_out": false, "revocation": "none",
             "not_removed_from": [] })
     );
-    world.scan();
 }
 
 #[tokio::test]
@@ -455,15 +439,15 @@ async fn p12_a_logout_forgets_also_when_the_provider_does_not_revoke() {
     let unsupported = r#"{"error":"unsupported_token_type"}"#;
     for (fault, word, code, part) in [
         (None, "not_offered", 0, "offers no revocation"),
-        (Some(Fault::status(Endpoint::Revoke, 503)), "unavailable", 4, "answered 503"),
-        (Some(Fault::lose(Endpoint::Revoke)), "unavailable", 4, "closed the connection"),
+        (Some(Fault::status(Endpoint::Revoke, 503)), "unavailable", 1, "answered 503"),
+        (Some(Fault::lose(Endpoint::Revoke)), "unavailable", 1, "closed the connection"),
         (
             Some(Fault::replace(Endpoint::Revoke, 400, &[], unsupported)),
             "refused",
             1,
             "unsupported_token_type",
         ),
-        (Some(Fault::stall(Endpoint::Revoke, 0, None)), "unavailable", 4, "did not answer within 10 s"),
+        (Some(Fault::stall(Endpoint::Revoke, 0, None)), "unavailable", 1, "did not answer within 10 s"),
     ] {
         let world = World::signed_in(|config| config.revocation = fault.is_some()).await;
         assert_eq!(world.login(&["--profile", "json"]).await.code, 0);
@@ -484,7 +468,6 @@ async fn p12_a_logout_forgets_also_when_the_provider_does_not_revoke() {
                     "not_removed_from": [] });
             assert_eq!((ran.code, ran.json()), (code, expected));
         }
-        world.scan();
     }
 }
 
@@ -508,7 +491,6 @@ async fn f24_ctrl_c_ends_a_login_at_once_and_changes_nothing() {
         assert!(get(&parameter(&page, "redirect_uri"), None).await.is_err(), "the port is free");
     }
     assert_eq!((world.files().len(), world.kit.counts().code_exchanges), (0, 0));
-    world.scan();
 }
 
 #[tokio::test]
@@ -519,6 +501,11 @@ async fn f24_a_login_that_nobody_answers_ends_and_frees_the_port() {
     assert_eq!((ran.code, &ran.json()["disposition"]), (6, &json!("timed_out")));
     assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
     assert!(ran.stderr.contains("within 1 s"), "{ran:?}");
+    // Pasting nothing is the same wait, told as it was asked for.
+    let login = world.start(&["login", &url, "--timeout", "1s", "--no-browser"]);
+    let ran = login.ended().await;
+    assert_eq!(ran.code, 6, "{ran:?}");
+    assert!(ran.stderr.contains("within 1 s;"), "{ran:?}");
     let callback = parameter(&world.next_page(0).await, "redirect_uri");
     assert!(get(&callback, None).await.is_err(), "the port is free");
     assert_eq!(world.files().len(), 0);
@@ -537,9 +524,7 @@ async fn f24_a_second_visit_to_the_callback_is_turned_away_and_holds_nothing_up(
         let ended_at = ended_at.clone();
         async move { get(&ended_at, None).await }
     });
-    while world.kit.held() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the exchange is held", || world.kit.held() > 0).await;
     for _ in 0..3 {
         let again = tokio::time::timeout(Duration::from_secs(1), get(&ended_at, None)).await;
         let again = again.expect("at once").expect("answered");
@@ -553,7 +538,6 @@ async fn f24_a_second_visit_to_the_callback_is_turned_away_and_holds_nothing_up(
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
     assert_eq!(world.kit.counts().code_exchanges, 1);
-    world.scan();
 }
 
 #[tokio::test]
@@ -574,5 +558,32 @@ async fn p13_a_sign_in_that_is_saved_but_not_taken_says_both() {
         }
         assert!(world.record().is_some());
     }
-    world.scan();
+}
+
+#[tokio::test]
+async fn f24_a_browser_that_ends_at_once_or_is_not_there_leaves_the_page_to_the_person() {
+    let world = World::new();
+    let url = world.url();
+    for (browser, told) in
+        [("false", "The browser ended at once"), ("/nonexistent/browser", "No browser could")]
+    {
+        let mut command = world.command(&["login", &url]);
+        command.env("BROWSER", browser);
+        let login = world.start_command(command);
+        assert!(login.says(told).await.matches("BROWSER").count() == 1, "the variable is named once");
+        let page = login.says("/authorize?").await;
+        assert_eq!(browse(&page).await.expect("visited").status, 200);
+        let ran = login.ended().await;
+        assert_eq!((ran.code, ran.stderr.lines().count()), (0, 2), "{ran:?}");
+    }
+}
+
+#[tokio::test]
+async fn p20_a_login_that_logs_everything_logs_no_secret() {
+    let world = World::new();
+    let mut command = world.command(&["login", &world.url()]);
+    command.env("LINCHPIN_LOG", "trace").stdin(std::process::Stdio::null());
+    let (ran, page) = tokio::join!(world.finish(command), world.person(0));
+    assert_eq!((ran.code, page.status), (0, 200), "{ran:?}");
+    assert!(ran.stderr.contains("TRACE"), "{ran:?}");
 }
