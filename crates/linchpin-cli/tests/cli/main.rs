@@ -7,14 +7,19 @@
 )]
 
 mod bad_input;
+mod bad_store;
+mod browser;
 mod commands;
 mod configuration;
 mod demo;
 mod faults;
+mod hostile_provider;
 mod long;
 mod running;
 mod session;
 mod sign_in;
+mod sign_out;
 mod stores;
 mod storms;
+mod usage;
 mod world;
