@@ -10,8 +10,9 @@ const AFTER_HELP: &str = "\
 With --json the answer is one JSON document on standard output; a failure is {error, disposition,
 exit_code} there, and a line on standard error in any case.
 
-Exit codes: 0 done; 1 the server or tool answered with an error; 2 wrong usage; 3 sign-in required;
-4 temporary, try again; 5 store or configuration; 6 a wait ran out; 130 interrupted.
+Exit codes: 0 done; 1 the server or tool answered with an error, or logout could not revoke; 2 wrong
+usage; 3 sign-in required; 4 temporary, try again; 5 store or configuration, or the answer could not
+be written; 6 a wait ran out; 130 interrupted.
 
 Environment: LINCHPIN_HOME (everything under one directory), LINCHPIN_STORE (auto, keyring, secrets, file),
 BROWSER (the program that opens sign-in pages), LINCHPIN_LOG (for example `linchpin=debug`).";

@@ -1,6 +1,8 @@
 //! Bad and hostile input: one line that says what to do, the right exit code, and nothing changed (F8, F13, F21-F25).
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 
 use linchpin_testkit::{AuthMode, Endpoint, Fault};
 use serde_json::json;
@@ -131,9 +133,8 @@ async fn a_wrong_environment_is_named() {
             assert!(!ran.stderr.contains('\u{1b}'), "{ran:?}");
         }
     }
-    use std::os::unix::ffi::OsStrExt as _;
     let mut command = world.command(&["login", &url]);
-    command.env_remove("LINCHPIN_LOG").env("LINCHPIN_STORE", std::ffi::OsStr::from_bytes(b"fi\xffle"));
+    command.env_remove("LINCHPIN_LOG").env("LINCHPIN_STORE", OsStr::from_bytes(b"fi\xffle"));
     told(&world.finish(command).await, 5, &["LINCHPIN_STORE", "is not a store"]);
     assert_eq!((world.opened().len(), world.kit.counts().registrations), (0, 0));
 }

@@ -37,6 +37,23 @@ async fn p01_names_that_are_added_at_once_are_all_there_and_the_mode_stays() {
 }
 
 #[tokio::test]
+async fn p06_a_change_waits_ten_seconds_for_another_and_names_it() {
+    let (world, config) = furnished();
+    assert_eq!(world.run(&["add", "b", "https://b.example.com/mcp"]).await.code, 0);
+    let before = fs::read(&config).expect("read");
+    let path = world.linchpin_home().join("locks/config.toml.lock");
+    let lock = fs::OpenOptions::new().read(true).write(true).open(&path).expect("left by the first");
+    lock.try_lock().expect("free");
+    fs::write(&path, r#"{"pid":4711,"purpose":"add","since_ms":1}"#).expect("written");
+    let ran = world.run(&["add", "c", "https://c.example.com/mcp"]).await;
+    let error = ran.stderr.lines().last().expect("a line");
+    assert!(ran.code == 6 && error.starts_with("error: waited 10."), "{ran:?}");
+    assert!(error.contains("config.toml.lock") && error.ends_with("held by process 4711 (add)"), "{error}");
+    assert_eq!(fs::read(&config).expect("read"), before);
+    assert_eq!(world.run(&["list"]).await.code, 0, "who only reads does not wait");
+}
+
+#[tokio::test]
 async fn a_configuration_that_is_a_link_stays_one() {
     let (world, config) = furnished();
     let repository = world.scratch().join("dotfiles");

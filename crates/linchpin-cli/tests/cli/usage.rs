@@ -117,19 +117,19 @@ async fn an_answer_that_cannot_be_written_is_a_failure() {
 #[tokio::test]
 async fn what_somebody_typed_is_quoted_up_to_200_characters() {
     let world = World::new();
-    let (word, url) = ("x".repeat(100_000), format!("{}:", "x".repeat(100_000)));
+    let (long, url) = ("x".repeat(100_000), format!("{}:", "x".repeat(100_000)));
     for arguments in [
-        &["login", &word][..],
+        &["login", &long][..],
         &["login", &url],
-        &["status", &word],
-        &["add", &word, "https://example.com/"],
-        &["add", "a", &word],
-        &["remove", &word],
-        &["tools", "https://example.com/", "--profile", &word],
-        &["status", "--profile", &word],
-        &["login", "x", "--timeout", &word],
-        &["login", "x", "--nosuch", &word],
-        &[&word],
+        &["status", &long],
+        &["add", &long, "https://example.com/"],
+        &["add", "a", &long],
+        &["remove", &long],
+        &["tools", "https://example.com/", "--profile", &long],
+        &["status", "--profile", &long],
+        &["login", "x", "--timeout", &long],
+        &["login", "x", "--nosuch", &long],
+        &[&long],
     ] {
         let ran = world.run(arguments).await;
         assert_eq!(ran.code, 2, "{}", ran.stderr.len());

@@ -287,6 +287,14 @@ impl Drop for World {
     }
 }
 
+#[tokio::test]
+#[should_panic(expected = "p20: ")]
+async fn p20_a_world_that_saw_a_secret_printed_fails_its_test() {
+    let world = World::signed_in(|_| {}).await;
+    let record = world.record().expect("saved");
+    world.note(record["access_token"].as_str().expect("a text"));
+}
+
 /// One line per storm for whoever asks for the figures (`--nocapture`).
 pub(crate) fn figures(what: &str, tally: &Tally, counts: &Counts) {
     println!(
