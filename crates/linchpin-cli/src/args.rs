@@ -10,8 +10,9 @@ const AFTER_HELP: &str = "\
 With --json the answer is one JSON document on standard output; a failure is {error, disposition,
 exit_code} there, and a line on standard error in any case.
 
-Exit codes: 0 done; 1 the server or tool answered with an error; 2 wrong usage; 3 sign-in required;
-4 temporary, try again; 5 store or configuration; 6 a wait ran out; 130 interrupted.
+Exit codes: 0 done; 1 the server or tool answered with an error, or logout could not revoke; 2 wrong
+usage; 3 sign-in required; 4 temporary, try again; 5 store or configuration, or the answer could not
+be written; 6 a wait ran out; 130 interrupted.
 
 Environment: LINCHPIN_HOME (everything under one directory), LINCHPIN_STORE (auto, keyring, secrets, file),
 BROWSER (the program that opens sign-in pages), LINCHPIN_LOG (for example `linchpin=debug`).";
@@ -29,7 +30,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Sign in to a server, in the browser
     Login(Login),
-    /// Sign out: revoke at the provider, then forget
+    /// Sign out: revoke at the provider (else exit code 1), then forget
     Logout(Logout),
     /// Show the sign-ins of this machine
     Status(Status),
@@ -143,7 +144,8 @@ pub(crate) struct Token {
     pub(crate) target: Target,
     #[command(flatten)]
     pub(crate) output: Output,
-    /// Renew first unless the token lives this much longer
+    /// Renew first unless the token lives this much longer; in the first half of its life a token is
+    /// never renewed
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub(crate) min_valid: Duration,
     /// How long to wait for a renewal

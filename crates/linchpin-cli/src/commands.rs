@@ -37,7 +37,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<u8, Failure> {
         Command::Store(args) => store::run(app, args).await,
         Command::Doctor(args) => doctor::run(app, &args).await,
         Command::Demo(args) => demo::run(args).await,
-        Command::Completions(args) => Ok(generate::completions(&args)),
+        Command::Completions(args) => generate::completions(&args),
         Command::Man(args) => generate::man(&args),
         Command::DemoPeer(args) => demo::peer(args).await,
     }
@@ -79,6 +79,7 @@ macro_rules! failures {
 failures!(
     linchpin::ClientError,
     linchpin::CredentialError,
+    linchpin::LockError,
     linchpin::SendError,
     linchpin::SignInError,
     linchpin::SignInFailed,

@@ -1,19 +1,16 @@
 //! `config.toml`: names for servers. The user's comments and order survive every change.
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
-
-use linchpin::{PlainHttp, Profile, ServerUrl};
+use linchpin::{PlainHttp, Profile, ServerUrl, UserFile, UserFileGuard};
 use serde::Serialize;
 use toml_edit::{DocumentMut, Item, Table, value};
 
 use crate::failure::Failure;
+use crate::output::{clipped, shown};
 
 /// The configuration file, read.
 #[derive(Debug)]
 pub(crate) struct Config {
-    path: PathBuf,
+    file: UserFile,
     document: DocumentMut,
 }
 
@@ -28,24 +25,27 @@ pub(crate) struct NamedServer {
 }
 
 impl Config {
-    /// Reads `path`; a file that is not there is an empty configuration.
-    pub(crate) fn read(path: PathBuf) -> Result<Self, Failure> {
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            Err(error) => {
-                return Err(Failure::configuration(format!("cannot read {}: {error}", path.display())));
-            }
-        };
+    /// Reads the file; one that is not there is an empty configuration.
+    pub(crate) fn read(file: UserFile) -> Result<Self, Failure> {
+        let text = file.read()?.unwrap_or_default();
         let document = text.parse().map_err(|error: toml_edit::TomlError| {
             let reason = error.message().lines().next().unwrap_or_default();
             let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
             Failure::configuration(format!(
                 "{} is not valid TOML (line {line}: {reason}); correct it, nothing was changed",
-                path.display()
+                file.path().display()
             ))
         })?;
-        Ok(Self { path, document })
+        Ok(Self { file, document })
+    }
+
+    /// Reads the file to change it: nobody else does until the guard is dropped.
+    pub(crate) fn read_to_change(
+        file: UserFile,
+        purpose: &'static str,
+    ) -> Result<(Self, UserFileGuard), Failure> {
+        let guard = file.lock(purpose)?;
+        Ok((Self::read(file)?, guard))
     }
 
     /// Every named server, in the file's order.
@@ -62,13 +62,13 @@ impl Config {
     }
 
     /// Adds or replaces; the caller has checked whether that is meant.
-    pub(crate) fn insert(&mut self, server: &NamedServer) -> Result<(), Failure> {
+    pub(crate) fn insert(&mut self, guard: &UserFileGuard, server: &NamedServer) -> Result<(), Failure> {
+        let malformed = self.malformed("`servers` is not a table");
         let servers = self.document.entry("servers").or_insert_with(|| {
             let mut table = Table::new();
             table.set_implicit(true);
             Item::Table(table)
         });
-        let malformed = Failure::configuration(format!("{}: `servers` is not a table", self.path.display()));
         let servers = servers.as_table_like_mut().ok_or(malformed)?;
         let mut entry = Table::new();
         entry["url"] = value(&server.url);
@@ -79,16 +79,17 @@ impl Config {
             entry["allow_http"] = value(true);
         }
         servers.insert(&server.name, Item::Table(entry));
-        self.write()
+        Ok(self.file.replace(guard, &self.document.to_string())?)
     }
 
     /// Removes; whether there was one.
-    pub(crate) fn remove(&mut self, name: &str) -> Result<bool, Failure> {
+    pub(crate) fn remove(&mut self, guard: &UserFileGuard, name: &str) -> Result<bool, Failure> {
         let servers = self.document.get_mut("servers").and_then(Item::as_table_like_mut);
         if servers.and_then(|servers| servers.remove(name)).is_none() {
             return Ok(false);
         }
-        self.write().map(|()| true)
+        self.file.replace(guard, &self.document.to_string())?;
+        Ok(true)
     }
 
     fn server(&self, name: &str, item: &Item) -> Result<NamedServer, Failure> {
@@ -105,26 +106,11 @@ impl Config {
     }
 
     fn malformed(&self, problem: &str) -> Failure {
-        Failure::configuration(format!("{}: {problem}; correct it, nothing was changed", self.path.display()))
+        Failure::configuration(format!(
+            "{}: {problem}; correct it, nothing was changed",
+            self.file.path().display()
+        ))
     }
-
-    fn write(&self) -> Result<(), Failure> {
-        replace(&self.path, self.document.to_string().as_bytes())
-            .map_err(|error| Failure::configuration(format!("cannot write {}: {error}", self.path.display())))
-    }
-}
-
-/// Whole or not at all, like a store; a configuration holds no secret, so its mode is the user's affair.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    fs::create_dir_all(directory)?;
-    // A link is followed: people keep their configuration in a repository.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut temporary = tempfile::NamedTempFile::new_in(target.parent().unwrap_or(directory))?;
-    temporary.write_all(content)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(&target).map_err(|error| error.error)?;
-    Ok(())
 }
 
 /// A name that cannot be mistaken for a URL or an option, and needs no quoting in TOML or a shell.
@@ -136,52 +122,56 @@ pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
     }
     Err(Failure::usage(format!(
         "`{}` is not a name; use 1 to 64 letters, digits, `-` or `_`",
-        crate::shown(name)
+        shown(&clipped(name))
     )))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, io};
+
+    use linchpin::Directories;
+
     use super::*;
 
-    fn config(text: &str) -> (tempfile::TempDir, Config) {
+    /// A configuration in a directory of its own.
+    fn config(text: &str) -> (tempfile::TempDir, UserFile) {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("config.toml");
-        fs::create_dir_all(directory.path()).expect("made");
-        io::Write::write_all(&mut fs::File::create(&path).expect("created"), text.as_bytes())
+        let file = UserFile::config(&Directories::under(directory.path()).expect("absolute"));
+        io::Write::write_all(&mut fs::File::create(file.path()).expect("created"), text.as_bytes())
             .expect("written");
-        (directory, Config::read(path).expect("read"))
+        (directory, file)
     }
 
     #[test]
     fn a_change_keeps_comments_and_order() {
         let text = "# mine\n[servers.b]\nurl = \"https://b.example.com/mcp\" # second\n";
-        let (directory, mut config) = config(text);
+        let (_directory, file) = config(text);
+        let (mut config, guard) = Config::read_to_change(file.clone(), "test").expect("read");
         let server = NamedServer {
             name: "a".into(),
             url: "https://a.example.com/mcp".into(),
             profile: "work".into(),
             plain_http: PlainHttp::LoopbackOnly,
         };
-        config.insert(&server).expect("written");
-        let written = fs::read_to_string(directory.path().join("config.toml")).expect("read");
+        config.insert(&guard, &server).expect("written");
+        let written = fs::read_to_string(file.path()).expect("read");
         assert!(written.starts_with(text), "{written}");
-        let read = Config::read(directory.path().join("config.toml")).expect("read");
+        let read = Config::read(file).expect("read");
         assert_eq!(read.find("a").expect("valid"), Some(server));
         assert_eq!(read.servers().expect("valid").len(), 2);
     }
 
     #[test]
     fn what_is_wrong_is_named_and_nothing_changes() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("config.toml");
-        io::Write::write_all(&mut fs::File::create(&path).expect("created"), b"x = [\n").expect("written");
-        let failure = Config::read(path).expect_err("not TOML");
+        let (_directory, file) = config("x = [\n");
+        let failure = Config::read(file).expect_err("not TOML");
         assert!(failure.to_string().contains("not valid TOML"), "{failure}");
 
-        let (_directory, mut config) = config("[servers.a]\nurl = \"http://elsewhere.example.com\"\n");
+        let (_directory, file) = config("[servers.a]\nurl = \"http://elsewhere.example.com\"\n");
+        let (mut config, guard) = Config::read_to_change(file, "test").expect("read");
         assert!(config.servers().is_err());
-        assert!(!config.remove("b").expect("nothing to write"));
+        assert!(!config.remove(&guard, "b").expect("nothing to write"));
         assert!(
             check_name("https://x").is_err() && check_name("-x").is_err() && check_name("ok-1_a").is_ok()
         );

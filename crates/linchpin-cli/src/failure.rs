@@ -20,6 +20,13 @@ impl Failure {
         Self::new(Disposition::Usage, message)
     }
 
+    /// Wrong usage that quotes `typed`, of which nobody wants to see all when it is long.
+    pub(crate) fn quoting(typed: &str, error: &impl fmt::Display) -> Self {
+        let clipped = crate::output::clipped(typed);
+        let message = error.to_string();
+        Self::usage(if clipped.len() == typed.len() { message } else { message.replace(typed, &clipped) })
+    }
+
     pub(crate) fn configuration(message: impl Into<String>) -> Self {
         Self::new(Disposition::Configuration, message)
     }

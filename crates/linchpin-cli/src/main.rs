@@ -9,6 +9,7 @@ mod config;
 mod failure;
 mod output;
 mod stdio;
+mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use clap::Parser as _;
 use crate::app::App;
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
-pub(crate) use crate::output::shown;
 
 /// How long a refresh that is running may take after everything else is done (P7): its own bounds, and a margin.
 const DRAIN: Duration = Duration::from_secs(100);
@@ -26,11 +26,7 @@ const DRAIN: Duration = Duration::from_secs(100);
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to stdout with 0, mistakes to stderr with 2.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return ExitCode::from(usage::tell(&error)),
     };
     app::log_to_stderr(&cli.command);
     let json = cli.command.wants_json();

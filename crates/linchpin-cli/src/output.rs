@@ -4,13 +4,29 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use linchpin::Disposition;
 use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Prints a line on stdout. A reader that went away ends nothing but the printing.
-pub(crate) fn line(text: impl AsRef<str>) {
-    let _ = writeln!(anstream::stdout().lock(), "{}", text.as_ref());
+/// Prints a line on stdout. A reader that went away ends nothing but the printing; an answer that cannot be written
+/// otherwise is not given.
+pub(crate) fn line(text: impl AsRef<str>) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    written(writeln!(stdout, "{}", text.as_ref()).and_then(|()| stdout.flush()))
+}
+
+/// What became of a write to stdout.
+pub(crate) fn written(outcome: io::Result<()>) -> Result<(), Failure> {
+    match outcome {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let told = format!(
+                "the answer cannot be written to standard output: {error}; make room, or send it elsewhere"
+            );
+            Err(Failure::configuration(told))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints a line on stderr.
@@ -19,39 +35,43 @@ pub(crate) fn note(text: impl AsRef<str>) {
 }
 
 /// Prints `value` as one JSON document on stdout. What could act on a terminal is escaped beyond what JSON asks for.
-pub(crate) fn json(value: &impl Serialize) {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => line(escaped(&text)),
-        Err(error) => note(format!("linchpin: the answer cannot be written as JSON: {error}")),
-    }
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| {
+        Failure::new(Disposition::Answered, format!("the answer cannot be written as JSON: {error}"))
+    })?;
+    line(escaped(&text))
 }
 
 /// Prints a failure: one line on stderr, and with `--json` the same as an object on stdout.
 pub(crate) fn failure(failure: &Failure, as_json: bool) {
+    if as_json {
+        failure_object(failure);
+    }
+    let red = anstyle::AnsiColor::Red.on_default().bold();
+    note(format!("{red}error:{red:#} {failure}"));
+}
+
+/// A failure as an object on stdout. When that cannot be written either, there is still stderr and the exit code.
+pub(crate) fn failure_object(failure: &Failure) {
     #[derive(Serialize)]
     struct Answer<'a> {
         error: &'a str,
         disposition: &'static str,
         exit_code: u8,
     }
-    let message = failure.to_string();
-    if as_json {
-        let disposition = failure.disposition;
-        json(&Answer {
-            error: &message,
-            disposition: disposition.word(),
-            exit_code: disposition.exit_code(),
-        });
-    }
-    let red = anstyle::AnsiColor::Red.on_default().bold();
-    note(format!("{red}error:{red:#} {message}"));
+    let disposition = failure.disposition;
+    let _ = json(&Answer {
+        error: &failure.to_string(),
+        disposition: disposition.word(),
+        exit_code: disposition.exit_code(),
+    });
 }
 
 /// The narrowest terminal that tables are fitted into, in columns. A terminal that does not know its width says 0.
 const NARROWEST: u16 = 40;
 
 /// A table for people: as wide as the terminal, plain when piped.
-pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) {
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     let width = table.width().filter(|_| io::stdout().is_terminal());
@@ -61,8 +81,9 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) {
     }
     for row in table.to_string().lines() {
         // Cells have a blank on either side; the first one's is of no use.
-        line(row.strip_prefix(' ').unwrap_or(row).trim_end());
+        line(row.strip_prefix(' ').unwrap_or(row).trim_end())?;
     }
+    Ok(())
 }
 
 /// Lines are broken to fit a terminal, but not into letters.
@@ -104,6 +125,17 @@ fn escaped(json: &str) -> Cow<'_, str> {
     // All of them are in the plane that four digits write.
     let escape = |c: char| if wants(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
     json.chars().map(escape).collect::<String>().into()
+}
+
+/// The longest piece of what somebody typed that a line repeats, in characters.
+const LONGEST_QUOTE: usize = 200;
+
+/// What somebody typed, fit to be quoted: not longer than a line that a person reads.
+pub(crate) fn clipped(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST_QUOTE) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => Cow::Borrowed(text),
+    }
 }
 
 /// Like [`shown`], for text of several lines.

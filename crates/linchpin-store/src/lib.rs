@@ -39,6 +39,7 @@ mod samples;
 mod secret;
 mod secrets;
 mod store;
+mod user_file;
 
 pub use clock::{Clock, SystemClock, UnixMs};
 pub use directories::{Directories, DirectoriesError};
@@ -57,3 +58,4 @@ pub use resolve::{Drift, DriftReason, Pin, Stores, Why};
 pub use secret::{Fingerprint, Secret};
 pub use secrets::{IdentityError, IdentityPlace, SecretsStore};
 pub use store::{CredentialGuard, Hold, LockRequest, Store, StoreError, StoreKind, StoredRecord};
+pub use user_file::{UserFile, UserFileGuard};

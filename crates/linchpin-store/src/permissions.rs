@@ -49,6 +49,18 @@ pub(crate) fn no_follow(options: &mut OpenOptions) {
     let _ = options;
 }
 
+/// Never wait for a FIFO's other end.
+pub(crate) fn never_wait(options: &mut OpenOptions) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let flags = rustix::fs::OFlags::NONBLOCK;
+        options.custom_flags(i32::try_from(flags.bits()).expect("open flags fit an int"));
+    }
+    #[cfg(not(unix))]
+    let _ = options;
+}
+
 /// What an open of `path` that failed means: a link is not an I/O problem.
 pub(crate) fn open_error(path: &Path, source: io::Error) -> StoreError {
     let is_link = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_symlink());
@@ -115,6 +127,6 @@ pub(crate) fn io_error(action: &'static str, path: &Path, source: io::Error) -> 
     StoreError::Io { action, path: path.to_owned(), source }
 }
 
-fn refuse(path: &Path, problem: &str, remedy: &str) -> StoreError {
+pub(crate) fn refuse(path: &Path, problem: &str, remedy: &str) -> StoreError {
     StoreError::Unsafe { path: path.to_owned(), problem: problem.to_owned(), remedy: remedy.to_owned() }
 }

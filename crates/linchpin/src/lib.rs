@@ -38,9 +38,9 @@ pub use linchpin_oauth::{Provider, Revocation};
 pub use linchpin_proxy::{Bridge, BridgeError, Ended};
 pub use linchpin_store::{
     Client, ClientAuthMethod, Clock, CredentialKey, Directories, DirectoriesError, Disposition, FileStore,
-    IdentityError, KeyringError, KeyringStore, MemoryStore, PlainHttp, PolicyError, Profile, ProfileError,
-    Record, Registration, Secret, SecretsStore, ServerUrl, ServerUrlError, Store, StoreError, StoreKind,
-    StorePolicy, StoredRecord, Stores, SystemClock, UnixMs, Why, doctor,
+    IdentityError, KeyringError, KeyringStore, LockError, MemoryStore, PlainHttp, PolicyError, Profile,
+    ProfileError, Record, Registration, Secret, SecretsStore, ServerUrl, ServerUrlError, Store, StoreError,
+    StoreKind, StorePolicy, StoredRecord, Stores, SystemClock, UnixMs, UserFile, UserFileGuard, Why, doctor,
 };
 pub use linchpin_transport::{Authorization, Endpoint, SendError};
 pub use server::{Builder, Environment, Linchpin, Listed, Server, SetupError, SignInFailed, SignedIn};

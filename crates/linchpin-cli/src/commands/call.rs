@@ -31,9 +31,9 @@ pub(super) async fn run(app: &App, args: Call) -> Result<u8, Failure> {
         Failure::new(Disposition::Answered, format!("the result cannot be shown: {error}"))
     })?;
     if args.output.json {
-        output::json(&result);
+        output::json(&result)?;
     } else {
-        show(&result);
+        show(&result)?;
     }
     Ok(if failed { Disposition::Answered.exit_code() } else { 0 })
 }
@@ -62,16 +62,17 @@ async fn arguments(text: &str) -> Result<Map<String, Value>, Failure> {
 }
 
 /// Text as text; anything else by its kind, since it is of no use on a terminal.
-fn show(result: &Value) {
+fn show(result: &Value) -> Result<(), Failure> {
     for block in result["content"].as_array().into_iter().flatten() {
         match block["type"].as_str() {
-            Some("text") => output::line(output::shown_lines(block["text"].as_str().unwrap_or_default())),
-            Some(kind) => output::line(format!("[{}; --json shows it]", output::shown(kind))),
+            Some("text") => output::line(output::shown_lines(block["text"].as_str().unwrap_or_default()))?,
+            Some(kind) => output::line(format!("[{}; --json shows it]", output::shown(kind)))?,
             None => {}
         }
     }
     let has_text = result["content"].as_array().is_some_and(|blocks| !blocks.is_empty());
     if let Some(structured) = result.get("structuredContent").filter(|_| !has_text) {
-        output::json(structured);
+        output::json(structured)?;
     }
+    Ok(())
 }

@@ -29,22 +29,22 @@ const EXCHANGE: Duration = Duration::from_millis(300);
 pub(super) async fn run(args: Demo) -> Result<u8, Failure> {
     let json = args.output.json;
     if !json {
-        output::line(report::introduction(&args));
+        output::line(report::introduction(&args))?;
     }
     let linchpin = play(Contender::Linchpin, &args).await?;
     if !json {
-        report::show(&linchpin);
+        report::show(&linchpin)?;
     }
     let rmcp = if args.no_contrast { None } else { Some(play(Contender::Rmcp, &args).await?) };
     let document = Document::new(&args, linchpin, rmcp);
     if json {
-        output::json(&document);
+        output::json(&document)?;
         return Ok(u8::from(!document.ok));
     }
     if let Some(rmcp) = &document.rmcp {
-        report::show(rmcp);
+        report::show(rmcp)?;
     }
-    report::closing(&document);
+    report::closing(&document)?;
     document.verdict().map(|()| 0)
 }
 

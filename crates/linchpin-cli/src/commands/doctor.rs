@@ -18,7 +18,7 @@ pub(super) async fn run(app: &App, args: &Doctor) -> Result<u8, Failure> {
     looking.finish_and_clear();
     let wrong = checks.iter().filter(|check| check.verdict == Verdict::Wrong).count();
     if args.output.json {
-        output::json(&checks);
+        output::json(&checks)?;
     } else {
         let rows = checks.iter().map(|check| {
             let verdict = match check.verdict {
@@ -33,7 +33,7 @@ pub(super) async fn run(app: &App, args: &Doctor) -> Result<u8, Failure> {
             };
             vec![verdict.to_owned(), check.what.clone(), found]
         });
-        output::table(&["", "WHAT", "FOUND"], rows.collect());
+        output::table(&["", "WHAT", "FOUND"], rows.collect())?;
     }
     Ok(if wrong == 0 { 0 } else { Disposition::Configuration.exit_code() })
 }

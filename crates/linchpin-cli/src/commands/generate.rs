@@ -25,17 +25,17 @@ fn command() -> clap::Command {
     command
 }
 
-pub(super) fn completions(args: &Completions) -> u8 {
+pub(super) fn completions(args: &Completions) -> Result<u8, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command(), "linchpin", &mut script);
-    output::line(String::from_utf8_lossy(&script).trim_end());
-    0
+    output::line(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(0)
 }
 
 pub(super) fn man(args: &Man) -> Result<u8, Failure> {
     clap_mangen::generate_to(command(), &args.directory).map_err(|error| {
         Failure::configuration(format!("cannot write to {}: {error}", args.directory.display()))
     })?;
-    output::line(format!("the manual pages are in {}", args.directory.display()));
+    output::line(format!("the manual pages are in {}", args.directory.display()))?;
     Ok(0)
 }

@@ -15,6 +15,7 @@ use url::Url;
 use super::status;
 use crate::app::{App, variable};
 use crate::args::Login;
+use crate::browser::Started;
 use crate::failure::Failure;
 use crate::{browser, output};
 
@@ -39,7 +40,7 @@ pub(super) async fn run(app: &App, args: Login) -> Result<u8, Failure> {
     spinner.finish_and_clear();
     // With --json there is one document on stdout: the answer or the failure.
     if checked.is_ok() || !args.output.json {
-        answer(&args, &signed_in);
+        answer(&args, &signed_in)?;
     }
     checked.map(|()| 0).map_err(|error| {
         let told = format!("the sign-in is saved, but the first request with it failed: {error}");
@@ -71,30 +72,60 @@ pub(super) async fn sign_in(
     let url = pending.authorization_url().clone();
     let callback = match how {
         How::Browser => {
-            show_page(&url);
+            let browser = show_page(&url);
             let waiting = spinner("waiting for the browser (Ctrl-C gives up)");
-            let callback = pending.callback(timeout).await;
+            let callback = from_browser(&mut pending, &url, browser, timeout).await;
             waiting.finish_and_clear();
-            callback?
+            callback
         }
-        How::Paste => paste(&mut pending, &url, timeout).await?,
+        How::Paste => paste(&mut pending, &url, timeout).await,
     };
+    let callback = callback.map_err(|error| match error {
+        // What was left of it is of no interest.
+        SignInError::TimedOut(_) => SignInError::TimedOut(timeout),
+        error => error,
+    })?;
     Ok(server.finish_sign_in(pending, callback).await?)
 }
 
-fn show_page(url: &Url) {
+/// Waits for the browser to come back. Where the page was not shown yet, a browser that ends at once with an error
+/// shows it.
+async fn from_browser(
+    pending: &mut PendingSignIn,
+    url: &Url,
+    browser: Option<Started>,
+    timeout: Duration,
+) -> Result<linchpin::Callback, SignInError> {
+    let mut callback = std::pin::pin!(pending.callback(timeout));
+    let Some(browser) = browser.filter(|_| !output::is_interactive()) else { return callback.await };
+    tokio::select! {
+        callback = &mut callback => callback,
+        status = browser.failed() => {
+            output::note(format!("The browser ended at once ({status}; see BROWSER). Open this page:\n  {url}"));
+            callback.await
+        }
+    }
+}
+
+/// Opens the page in a browser: the one that was started, if there is one.
+fn show_page(url: &Url) -> Option<Started> {
     let interactive = output::is_interactive();
     match browser::open(variable("BROWSER").as_deref(), url) {
-        Ok(()) if interactive => {
-            output::note(format!(
-                "Your browser opens the sign-in page. If it does not, open it yourself:\n  {url}"
-            ));
+        Ok(started) => {
+            if interactive {
+                output::note(format!(
+                    "Your browser opens the sign-in page. If it does not, open it yourself:\n  {url}"
+                ));
+            }
+            Some(started)
         }
-        Ok(()) => {}
         Err(error) => {
-            output::note(format!(
-                "No browser could be opened ({error}; see BROWSER). Open this page:\n  {url}"
-            ));
+            let mut why = error.to_string();
+            if !why.contains("BROWSER") {
+                why.push_str("; see BROWSER");
+            }
+            output::note(format!("No browser could be opened ({why}). Open this page:\n  {url}"));
+            None
         }
     }
 }
@@ -104,7 +135,7 @@ async fn paste(
     pending: &mut PendingSignIn,
     url: &Url,
     timeout: Duration,
-) -> Result<linchpin::Callback, Failure> {
+) -> Result<linchpin::Callback, SignInError> {
     output::note(format!(
         "Open this page in a browser:\n  {url}\n\
          When it ends at an address that begins with http://127.0.0.1, paste that address here:"
@@ -118,13 +149,13 @@ async fn paste(
                 Ok(Some(line)) if line.trim().is_empty() => {}
                 Ok(Some(line)) => match pending.pasted(&line) {
                     Err(error @ SignInError::NotACallback) if std::io::stdin().is_terminal() => output::note(error.to_string()),
-                    outcome => return Ok(outcome?),
+                    outcome => return outcome,
                 },
                 // A browser on this machine may still come back by itself.
                 Ok(None) | Err(_) => input_open = false,
             },
             callback = pending.callback(deadline.saturating_duration_since(tokio::time::Instant::now())) => {
-                return Ok(callback?);
+                return callback;
             }
         }
     }
@@ -136,7 +167,7 @@ async fn check(server: &Server) -> Result<(), ClientError> {
     Ok(())
 }
 
-fn answer(args: &Login, signed_in: &SignedIn) {
+fn answer(args: &Login, signed_in: &SignedIn) -> Result<(), Failure> {
     #[derive(Serialize)]
     struct Answer<'a> {
         server: &'a str,
@@ -171,7 +202,7 @@ fn answer(args: &Login, signed_in: &SignedIn) {
         Why::KeyringFails(error) => format!(", since the keyring {}", error.in_brief()),
         _ => String::new(),
     };
-    output::line(format!("signed in to {} (store: {store}{why}; {renews})", server.key()));
+    output::line(format!("signed in to {} (store: {store}{why}; {renews})", server.key()))
 }
 
 fn options(args: &Login) -> Result<SignInOptions, Failure> {

@@ -32,9 +32,9 @@ pub(super) async fn run(app: &App, args: Logout) -> Result<u8, Failure> {
             signed_out,
             revocation,
             not_removed_from: leftovers.iter().map(|leftover| leftover.store.to_string()).collect(),
-        });
+        })?;
     } else {
-        output::line(format!("{}: {told}", server.key()));
+        output::line(format!("{}: {told}", server.key()))?;
     }
     if let Some(leftover) = leftovers.first() {
         let told =
@@ -43,8 +43,8 @@ pub(super) async fn run(app: &App, args: Logout) -> Result<u8, Failure> {
     }
     // The sign-in is gone from this machine either way; a script may want to know that the provider still holds it.
     match revocation {
-        "unavailable" => Ok(Disposition::Retry.exit_code()),
-        "refused" => Ok(Disposition::Answered.exit_code()),
+        // Never "try again": there is nothing left here to try with.
+        "unavailable" | "refused" => Ok(Disposition::Answered.exit_code()),
         _ => Ok(0),
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn run(app: &App, args: Status) -> Result<u8, Failure> {
         }
         // A store that could not be listed may well have some.
         if !rows.is_empty() || unreadable.is_empty() || args.output.json {
-            show(&args, &rows);
+            show(&args, &rows)?;
         }
         // Each is a line on stderr; with --json the rows are the one document on stdout.
         let failures: Vec<Failure> = unreadable.into_iter().map(Failure::from).collect();
@@ -70,7 +70,8 @@ impl Wanted {
     fn new(args: &Status) -> Result<Self, Failure> {
         let Some(server) = &args.server else {
             let profile = args.profile.as_deref().map(Profile::parse).transpose();
-            let profile = profile.map_err(|error| Failure::usage(error.to_string()))?;
+            let profile = profile
+                .map_err(|error| Failure::quoting(args.profile.as_deref().unwrap_or_default(), &error))?;
             return Ok(Self { server: None, profile });
         };
         // Nothing is sent there, so plain http is no danger.
@@ -169,13 +170,13 @@ fn row(name: Option<String>, key: &CredentialKey, record: &Record, store: String
     }
 }
 
-fn show(args: &Status, rows: &[Row]) {
+fn show(args: &Status, rows: &[Row]) -> Result<(), Failure> {
     if args.output.json {
         return output::json(&rows);
     }
     if rows.is_empty() {
         return output::line(match &args.server {
-            Some(server) => format!("{}: not signed in", output::shown(server)),
+            Some(server) => format!("{}: not signed in", output::shown(&output::clipped(server))),
             None => "no sign-ins; `linchpin login URL` makes one".to_owned(),
         });
     }
@@ -198,7 +199,7 @@ fn show(args: &Status, rows: &[Row]) {
         ]
     });
     let header = ["SERVER", "PROFILE", "STORE", "SCOPES", "STATE", "VALID UNTIL", "RENEWABLE", "LAST EVENT"];
-    output::table(&header, cells.collect());
+    output::table(&header, cells.collect())
 }
 
 /// A moment for people, in UTC.

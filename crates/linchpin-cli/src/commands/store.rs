@@ -80,30 +80,30 @@ async fn show(app: &App, args: &StoreShow) -> Result<u8, Failure> {
         });
     }
     if args.output.json {
-        output::json(&everything);
+        output::json(&everything)?;
     } else {
-        print(&everything);
+        print(&everything)?;
     }
     Ok(0)
 }
 
-fn print(everything: &Everything) {
-    output::line(format!("policy: {}", everything.policy));
+fn print(everything: &Everything) -> Result<(), Failure> {
+    output::line(format!("policy: {}", everything.policy))?;
     let rows = everything.stores.iter().map(|store| {
         let used = if store.in_use { "yes" } else { "no" };
         let count = store.sign_ins.map_or_else(|| "-".to_owned(), |count| count.to_string());
         let note = store.problem.clone().unwrap_or_else(|| store.location.clone());
         vec![store.store.to_string(), used.to_owned(), count, note]
     });
-    output::table(&["STORE", "IN USE", "SIGN-INS", "WHERE"], rows.collect());
+    output::table(&["STORE", "IN USE", "SIGN-INS", "WHERE"], rows.collect())?;
     if everything.sign_ins.is_empty() {
-        return;
+        return Ok(());
     }
-    output::line("");
+    output::line("")?;
     let rows = everything.sign_ins.iter().map(|kept| {
         vec![kept.server.clone(), kept.profile.clone(), kept.store.to_string(), kept.why.clone()]
     });
-    output::table(&["SERVER", "PROFILE", "STORE", "WHY"], rows.collect());
+    output::table(&["SERVER", "PROFILE", "STORE", "WHY"], rows.collect())
 }
 
 /// What became of one sign-in.
@@ -153,20 +153,20 @@ async fn move_to(app: &App, args: &StoreMove) -> Result<u8, Failure> {
         });
     }
     if args.output.json {
-        output::json(&moving);
+        output::json(&moving)?;
     } else {
-        tell(&stores, to, &moving);
+        tell(&stores, to, &moving)?;
     }
     Ok(worst.map_or(0, Disposition::exit_code))
 }
 
-fn tell(stores: &Stores, to: StoreKind, moving: &[Moving]) {
+fn tell(stores: &Stores, to: StoreKind, moving: &[Moving]) -> Result<(), Failure> {
     if moving.is_empty() {
-        output::line(format!("nothing to move: no other store has a sign-in that the {to} store has not"));
+        output::line(format!("nothing to move: no other store has a sign-in that the {to} store has not"))?;
     }
     for Moving { server, profile, from, problem, .. } in moving {
         match problem {
-            None => output::line(format!("{server} (profile {profile}): moved from {from} to {to}")),
+            None => output::line(format!("{server} (profile {profile}): moved from {from} to {to}"))?,
             Some(problem) => output::note(format!("{server} (profile {profile}): {problem}")),
         }
     }
@@ -177,6 +177,7 @@ fn tell(stores: &Stores, to: StoreKind, moving: &[Moving]) {
             stores.policy()
         ));
     }
+    Ok(())
 }
 
 /// The sign-ins to move: of one that lies in several stores, the one that is in use, else the first.

@@ -18,9 +18,9 @@ pub(super) async fn run(app: &App, args: Token) -> Result<u8, Failure> {
             expires_at_ms: Option<u64>,
         }
         let expires_at_ms = token.expires_at_ms().map(|at| at.0);
-        output::json(&Answer { access_token: token.secret().expose(), expires_at_ms });
+        output::json(&Answer { access_token: token.secret().expose(), expires_at_ms })?;
     } else {
-        output::line(token.secret().expose());
+        output::line(token.secret().expose())?;
     }
     Ok(0)
 }

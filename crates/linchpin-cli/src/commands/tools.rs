@@ -21,13 +21,13 @@ pub(super) async fn run(app: &App, args: Tools) -> Result<u8, Failure> {
     client.close().await;
     let tools = tools.unwrap_or_else(|| Ok(Vec::new()))?;
     if args.output.json {
-        output::json(&tools);
+        output::json(&tools)?;
         return Ok(0);
     }
     let rows = tools.iter().map(|tool| {
         let description = tool.description.as_deref().unwrap_or_default();
         vec![tool.name.to_string(), description.lines().next().unwrap_or_default().to_owned()]
     });
-    output::table(&["TOOL", "DESCRIPTION"], rows.collect());
+    output::table(&["TOOL", "DESCRIPTION"], rows.collect())?;
     Ok(0)
 }

@@ -35,7 +35,6 @@ async fn p13_another_provider_gets_nothing_and_is_named_beside_the_one_before() 
     let ran = world.run(&["call", &world.url(), "echo", "{}"]).await;
     assert_eq!((ran.code, world.kit.counts().exchanges), (0, 1), "{ran:?}");
     assert!(other.kit.counts().token_requests.is_empty());
-    world.scan();
 }
 
 /// A terminal that closes in the middle of an exchange.

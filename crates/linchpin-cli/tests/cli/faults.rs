@@ -5,7 +5,7 @@ use std::time::Duration;
 use linchpin_testkit::{Endpoint, Fault};
 use serde_json::json;
 
-use crate::world::{PATIENCE, World, figures, initialize, storm};
+use crate::world::{PATIENCE, World, figures, initialize, storm, until};
 
 /// F5: the provider honours a repeat, and the process that lost the answer goes on like the others.
 #[tokio::test]
@@ -90,7 +90,6 @@ async fn p11_an_outage_is_temporary_and_keeps_the_sign_in() {
     let ran = world.run(&["token", &world.url()]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!((world.kit.counts().exchanges, world.kit.counts().replays), (1, 0));
-    world.scan();
 }
 
 /// The process in the middle of the exchange is killed. The provider has rotated and honours a repeat; the others
@@ -104,9 +103,7 @@ async fn p10_a_refreshing_process_killed_in_its_exchange_leaves_the_others_a_sig
     let begun = bridges.iter().map(|bridge| bridge.initialize(PATIENCE));
     let mut begun = Box::pin(futures::future::join_all(begun));
     let refreshing = async {
-        while world.kit.held() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until("the exchange is held", || world.kit.held() > 0).await;
         world.record().expect("a record")["exchange"]["pid"].as_u64().expect("the mark names its process")
     };
     let pid = tokio::select! {
@@ -140,9 +137,7 @@ async fn p07_a_bridge_whose_client_goes_away_finishes_its_exchange() {
     let mut bridge = world.bridge();
     let line = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"t","version":"0"}}}"#;
     bridge.send_line(line).await.expect("sent");
-    while world.kit.counts().exchanges == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the provider has exchanged", || world.kit.counts().exchanges > 0).await;
     let (status, _) = bridge.close(PATIENCE).await.expect("it ends");
     assert!(status.success());
     assert!(world.record().expect("a record").get("exchange").is_none(), "the exchange was finished");
@@ -150,7 +145,6 @@ async fn p07_a_bridge_whose_client_goes_away_finishes_its_exchange() {
     assert_eq!((ran.code, ran.stdout.trim_end()), (0, r#"{"a":1}"#), "{ran:?}");
     let counts = world.kit.counts();
     assert_eq!((counts.exchanges, counts.replays, counts.repeats), (1, 0, 0), "{counts:?}");
-    world.scan();
 }
 
 /// P8: a store that cannot be written is found before the refresh token is spent.

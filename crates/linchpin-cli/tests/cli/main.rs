@@ -1,5 +1,5 @@
 //! The built command in real processes, against the strict provider. Every test asserts what a user sees and what
-//! the provider counted, and ends with a search of everything that was printed for every secret that was issued.
+//! the provider counted, and its world, when it goes, searches everything that was printed for every secret issued.
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -7,14 +7,20 @@
 )]
 
 mod bad_input;
+mod bad_store;
 mod binding;
+mod browser;
 mod commands;
+mod configuration;
 mod demo;
 mod faults;
+mod hostile_provider;
 mod long;
 mod running;
 mod session;
 mod sign_in;
+mod sign_out;
 mod stores;
 mod storms;
+mod usage;
 mod world;

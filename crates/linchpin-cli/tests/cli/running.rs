@@ -5,27 +5,19 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 use url::Url;
 
-use crate::world::{PATIENCE, Ran, World};
+use crate::world::{PATIENCE, Ran, World, until};
 
 impl World {
     /// The next page that a browser is opened for, not visited.
     pub(crate) async fn next_page(&self, seen: usize) -> Url {
-        let opened = async {
-            loop {
-                if let Some(url) = self.opened().get(seen) {
-                    return url.parse().expect("a browser gets a URL");
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, opened).await.expect("a browser is opened")
+        until("a browser is opened", || self.opened().len() > seen).await;
+        self.opened()[seen].parse().expect("a browser gets a URL")
     }
 
     /// A command that runs while the test acts, with its standard input open.
@@ -126,18 +118,13 @@ impl Collected {
     }
 
     async fn line_with(&self, part: &str) -> String {
-        let found = async {
-            loop {
-                let so_far = self.so_far();
-                let mut lines = so_far.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-                if let Some(line) = lines.find(|line| line.contains(part)) {
-                    return line.trim().to_owned();
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let find = || {
+            let so_far = self.so_far();
+            let mut lines = so_far.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            lines.find(|line| line.contains(part)).map(|line| line.trim().to_owned())
         };
-        let found = tokio::time::timeout(PATIENCE, found).await;
-        found.unwrap_or_else(|_| panic!("no line with {part:?} in {:?}", self.so_far()))
+        until(&format!("a line with {part:?}"), || find().is_some()).await;
+        find().expect("found just now")
     }
 
     async fn all(self) -> String {

@@ -96,9 +96,13 @@ impl Session {
             keyring.kill().expect("killed");
             keyring.wait().expect("waited for");
         }
-        while self.has_owner() {
+        for _ in 0..1_000 {
+            if !self.has_owner() {
+                return;
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
+        panic!("the bus still has the killed keyring");
     }
 
     /// Locks the collection, as a screen lock may.

@@ -77,7 +77,6 @@ async fn p04_a_real_keyring_through_sign_in_storm_move_and_sign_out() {
         (0, &json!("revoked"), &json!([]))
     );
     assert_eq!((kept(&world).await, world.kit.living_grants()), (vec![], 0));
-    world.scan();
 }
 
 /// The keyring of a running client dies between two refreshes. A perfectly good sign-in lies in the file meanwhile,
@@ -149,7 +148,6 @@ async fn p05_a_locked_keyring_is_told_once_and_read_again_when_it_is_unlocked() 
     let token = world.run(&["token", &url]).await;
     assert_eq!(token.code, 0, "{token:?}");
     assert_eq!(world.kit.counts().replays, 0);
-    world.scan();
 }
 
 #[tokio::test]
@@ -167,7 +165,6 @@ async fn p04_a_sign_in_moves_to_the_keyring_when_there_is_one() {
     assert_eq!(kept(&world).await, in_store("keyring"), "and no copy is left in the file");
     let token = world.run(&["token", &world.url()]).await;
     assert_eq!((token.code, token.stderr.as_str()), (0, ""), "a migration by sign-in is no drift: {token:?}");
-    world.scan();
 }
 
 #[tokio::test]
@@ -196,5 +193,4 @@ async fn f09_the_secrets_store_without_a_keyring() {
     assert_eq!(std::fs::read(world.linchpin_home().join("credentials.age")).expect("there"), sealed);
     std::fs::rename(world.scratch().join("aside"), &identity).expect("moved back");
     assert_eq!(world.run_in("secrets", &["token", &url]).await.code, 0);
-    world.scan();
 }

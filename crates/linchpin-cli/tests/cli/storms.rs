@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use linchpin_testkit::{Endpoint, Fault};
 
-use crate::world::{PATIENCE, Tally, World, figures, initialize, storm};
+use crate::world::{PATIENCE, Tally, World, figures, initialize, storm, until};
 
 const TOKEN_DELAY: Duration = Duration::from_millis(300);
 
@@ -138,9 +138,7 @@ async fn p06_a_slow_provider_delays_no_other_server() {
         initialize(&slow).await;
         slow
     });
-    while world.kit.held() == 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the exchange is held", || world.kit.held() > 0).await;
     other.kit.refuse_access_tokens();
     let fast = vec![world.bridge_to(&other.url()), world.bridge_to(&other.url())];
     initialize(&fast).await;

@@ -18,7 +18,17 @@ use crate::session::Session;
 /// Longer than anything here takes, and shorter than a person watches a test hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A machine with one provider and MCP server.
+/// Waits until something is so, which it is within [`PATIENCE`] unless the code is broken.
+pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let waited = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waited).await.is_ok(), "never: {what}");
+}
+
+/// A machine with one provider and MCP server. When it goes, everything that was printed is searched for secrets.
 pub(crate) struct World {
     pub(crate) kit: KitThread,
     home: TempDir,
@@ -70,8 +80,9 @@ impl World {
     }
 
     /// The same world in a desktop session.
-    pub(crate) fn on(self, session: &Session) -> Self {
-        Self { bus: session.address().to_owned(), ..self }
+    pub(crate) fn on(mut self, session: &Session) -> Self {
+        session.address().clone_into(&mut self.bus);
+        self
     }
 
     /// Runs a command with an explicit store.
@@ -198,12 +209,8 @@ impl World {
 
     /// Visits the next page that a browser is opened for.
     pub(crate) async fn person(&self, seen: usize) -> Page {
-        loop {
-            if let Some(url) = self.opened().get(seen) {
-                return browse(url).await.expect("the sign-in page can be visited");
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let page = self.next_page(seen).await;
+        browse(page.as_str()).await.expect("the sign-in page can be visited")
     }
 
     /// Every URL that a browser was opened for.
@@ -253,7 +260,7 @@ impl World {
         self.printed.lock().expect("no panic").push(printed.to_owned());
     }
 
-    /// Closes bridges: each ends by itself within 2 s, and nothing that anybody printed holds a secret.
+    /// Closes bridges: each ends by itself within 2 s.
     pub(crate) async fn close(&self, bridges: Vec<StdioServer>) {
         for mut bridge in bridges {
             let (status, took) = bridge.close(PATIENCE).await.expect("it ends");
@@ -261,16 +268,31 @@ impl World {
             assert!(took < Duration::from_secs(2), "a bridge took {took:?} to end");
             self.note(&bridge.output());
         }
-        self.scan();
     }
 
     /// P20: no secret in anything that was printed so far.
-    pub(crate) fn scan(&self) {
+    fn scan(&self) {
         let printed = self.printed.lock().expect("no panic").join("\n");
         for secret in self.kit.planted_secrets() {
             assert!(!printed.contains(&secret), "p20: {secret} was printed:\n{printed}");
         }
     }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.scan();
+        }
+    }
+}
+
+#[tokio::test]
+#[should_panic(expected = "p20: ")]
+async fn p20_a_world_that_saw_a_secret_printed_fails_its_test() {
+    let world = World::signed_in(|_| {}).await;
+    let record = world.record().expect("saved");
+    world.note(record["access_token"].as_str().expect("a text"));
 }
 
 /// One line per storm for whoever asks for the figures (`--nocapture`).

@@ -106,13 +106,13 @@ pub(super) fn introduction(args: &Demo) -> String {
 }
 
 /// The table of one contender.
-pub(super) fn show(rows: &Rows) {
-    output::line("");
-    output::line(format!("{}:", rows.contender.described()));
+pub(super) fn show(rows: &Rows) -> Result<(), Failure> {
+    output::line("")?;
+    output::line(format!("{}:", rows.contender.described()))?;
     output::table(
         &["ROUND", "CALLS", "EXCHANGES", "REPLAYS", "SIGN-INS LOST"],
         rows.rounds.iter().map(cells).collect(),
-    );
+    )
 }
 
 fn cells(row: &Row) -> Vec<String> {
@@ -129,17 +129,18 @@ fn cells(row: &Row) -> Vec<String> {
 }
 
 /// What was seen, and what to do next.
-pub(super) fn closing(document: &Document) {
-    output::line("");
-    output::line(summary(&document.linchpin));
+pub(super) fn closing(document: &Document) -> Result<(), Failure> {
+    output::line("")?;
+    output::line(summary(&document.linchpin))?;
     if let Some(rmcp) = &document.rmcp {
-        output::line(summary(rmcp));
+        output::line(summary(rmcp))?;
     }
     if document.ok {
         output::line(
             "\nNext: `linchpin login URL` signs in to a server of yours, for every agent on this machine.",
-        );
+        )?;
     }
+    Ok(())
 }
 
 fn summary(rows: &Rows) -> String {
