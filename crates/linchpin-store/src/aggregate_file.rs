@@ -9,10 +9,14 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::aggregate::{Aggregate, Origin};
+use crate::kill_point::kill_point;
 use crate::lock::{FileLock, lock_blocking};
 use crate::locks::LocalLocks;
 use crate::permissions::private_dir;
-use crate::{CredentialGuard, CredentialKey, LockRequest, Record, StoreError, StoredRecord, atomic};
+use crate::{
+    CredentialGuard, CredentialKey, Held as _, Hold, LockError, LockRequest, Record, StoreError,
+    StoredRecord, atomic,
+};
 
 /// How long a change waits for the aggregate lock. It is held for a read and a write of one file, never across an
 /// await (P1).
@@ -72,8 +76,9 @@ impl<E: Encoding> AggregateFile<E> {
 
     pub(crate) async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
         let (file, key, json) = (self.clone(), guard.key().clone(), record.to_json());
+        let hold = guard.hold();
         blocking(move || {
-            file.change(|aggregate| {
+            file.change(&hold, |aggregate| {
                 aggregate.insert(&key, &json);
                 Change::Write(())
             })
@@ -82,13 +87,11 @@ impl<E: Encoding> AggregateFile<E> {
     }
 
     pub(crate) async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError> {
-        let (file, key) = (self.clone(), guard.key().clone());
+        let (file, key, hold) = (self.clone(), guard.key().clone(), guard.hold());
         blocking(move || {
-            file.change(
-                |aggregate| {
-                    if aggregate.remove(&key) { Change::Write(true) } else { Change::Leave(false) }
-                },
-            )
+            file.change(&hold, |aggregate| {
+                if aggregate.remove(&key) { Change::Write(true) } else { Change::Leave(false) }
+            })
         })
         .await
     }
@@ -107,17 +110,36 @@ impl<E: Encoding> AggregateFile<E> {
         .await
     }
 
-    /// The read-modify-write of every change, under the aggregate lock.
-    fn change<T>(&self, change: impl FnOnce(&mut Aggregate) -> Change<T>) -> Result<T, StoreError> {
+    /// The read-modify-write of every change, under the aggregate lock. Begins again when the file of that lock is
+    /// removed meanwhile: another writer may have got in, and what was read may be old.
+    fn change<T>(&self, hold: &Hold, change: impl Fn(&mut Aggregate) -> Change<T>) -> Result<T, StoreError> {
         private_dir(self.path.parent().expect("an aggregate file lies in a directory"))?;
         private_dir(self.lock.parent().expect("a lock lies in a directory"))?;
+        loop {
+            match self.change_once(hold, &change) {
+                Err(StoreError::Lock(LockError::Lost { path })) if path == self.lock => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn change_once<T>(
+        &self,
+        hold: &Hold,
+        change: impl Fn(&mut Aggregate) -> Change<T>,
+    ) -> Result<T, StoreError> {
         let request = LockRequest { purpose: "save", within: AGGREGATE_WAIT };
-        let _held: FileLock = lock_blocking(&self.lock, request)?;
+        kill_point!("before the lock");
+        let held: FileLock = lock_blocking(&self.lock, request)?;
+        kill_point!("locked");
         let (mut aggregate, is_new) = self.read()?;
+        kill_point!("read");
         match change(&mut aggregate) {
             Change::Write(answer) => {
                 let sealed = self.encoding.seal(aggregate.to_bytes(), is_new)?;
-                atomic::replace(&self.path, &sealed).map(|()| answer)
+                // Both locks, in the order in which they were taken, and right before the change is made.
+                let still_ours = || hold.still_excludes().and_then(|()| held.still_excludes());
+                atomic::replace_if(&self.path, &sealed, || Ok(still_ours()?)).map(|()| answer)
             }
             Change::Leave(answer) => Ok(answer),
         }

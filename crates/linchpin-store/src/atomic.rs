@@ -7,6 +7,7 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::StoreError;
+use crate::kill_point::kill_point;
 use crate::permissions::io_error;
 
 /// Replaces `path` by `content`: a temporary file in the same directory, private from its creation, synced, renamed
@@ -15,15 +16,32 @@ use crate::permissions::io_error;
 /// A temporary file left by a killed process is removed by the next replacement; the caller's lock makes sure that
 /// it belongs to nobody.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    replace_if(path, content, || Ok(()))
+}
+
+/// The same, if `may` still says so when only the rename is left to do.
+pub(crate) fn replace_if(
+    path: &Path,
+    content: &[u8],
+    may: impl FnOnce() -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let dir = path.parent().expect("a store's file lies in a directory");
     let prefix = temporary_prefix(path);
     remove_orphans(dir, &prefix);
 
     let mut temporary = temporary(dir, &prefix)?;
-    let write = |file: &mut File| file.write_all(content).and_then(|()| file.sync_all());
-    write(temporary.as_file_mut()).map_err(|source| io_error("write", path, source))?;
+    kill_point!("temporary made");
+    let file = temporary.as_file_mut();
+    file.write_all(content).map_err(|source| io_error("write", path, source))?;
+    kill_point!("written");
+    file.sync_all().map_err(|source| io_error("write", path, source))?;
+    kill_point!("synced");
+    may()?;
     temporary.persist(path).map_err(|error| io_error("replace", path, error.error))?;
-    sync_dir(dir)
+    kill_point!("renamed");
+    sync_dir(dir)?;
+    kill_point!("directory synced");
+    Ok(())
 }
 
 /// Whether a replacement of `path` could begin: a temporary file can be made next to it.

@@ -12,6 +12,9 @@ use linchpin_store::{
 use super::*;
 use crate::SignInReason;
 
+#[cfg(unix)]
+mod lost_lock;
+
 pub(crate) fn record(access: &str, refresh: &str) -> Record {
     Record {
         generation: 1,
