@@ -3,6 +3,7 @@
 //! `file` and `secrets` are this, with another [`Encoding`] of the bytes on disk.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,13 +15,15 @@ use crate::lock::{FileLock, lock_blocking};
 use crate::locks::LocalLocks;
 use crate::permissions::private_dir;
 use crate::{
-    CredentialGuard, CredentialKey, Held as _, Hold, LockError, LockRequest, Record, StoreError,
-    StoredRecord, atomic,
+    CredentialGuard, CredentialKey, Held as _, Hold, LockRequest, Record, StoreError, StoredRecord, atomic,
 };
 
 /// How long a change waits for the aggregate lock. It is held for a read and a write of one file, never across an
 /// await (P1).
 const AGGREGATE_WAIT: Duration = Duration::from_secs(60);
+
+/// How often a change is begun again because its temporary file was taken away.
+const SWEPT: usize = 10;
 
 /// How the content lies on disk. Called on blocking threads, by a writer under the aggregate lock.
 pub(crate) trait Encoding: fmt::Debug + Clone + Send + Sync + 'static {
@@ -47,6 +50,11 @@ impl<E: Encoding> AggregateFile<E> {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lock_path(&self) -> &Path {
+        &self.lock
     }
 
     pub(crate) fn encoding(&self) -> &E {
@@ -110,35 +118,44 @@ impl<E: Encoding> AggregateFile<E> {
         .await
     }
 
-    /// The read-modify-write of every change, under the aggregate lock. Begins again when the file of that lock is
-    /// removed meanwhile: another writer may have got in, and what was read may be old.
+    /// The read-modify-write of every change, under the aggregate lock.
+    ///
+    /// When the file of that lock was removed meanwhile, another writer may have got in: read before this one renamed,
+    /// and rename after it. So the lock is asked after the rename too, and the change is made once more (F11).
     fn change<T>(&self, hold: &Hold, change: impl Fn(&mut Aggregate) -> Change<T>) -> Result<T, StoreError> {
         private_dir(self.path.parent().expect("an aggregate file lies in a directory"))?;
         private_dir(self.lock.parent().expect("a lock lies in a directory"))?;
+        let request = LockRequest { purpose: "save", within: AGGREGATE_WAIT };
+        let (mut first, mut swept) = (None, 0);
         loop {
-            match self.change_once(hold, &change) {
-                Err(StoreError::Lock(LockError::Lost { path })) if path == self.lock => {}
-                outcome => return outcome,
+            kill_point!("before the lock");
+            let lock: FileLock = lock_blocking(&self.lock, request)?;
+            kill_point!("locked");
+            let outcome = self.change_under(&lock, hold, &change);
+            // A writer that has lost its lock, and not noticed yet, takes our temporary file for an orphan.
+            let is_swept = outcome.as_ref().is_err_and(is_not_found) && swept < SWEPT;
+            if lock.still_excludes().is_ok() && !is_swept {
+                return outcome.map(|answer| first.unwrap_or(answer));
             }
+            swept += usize::from(is_swept);
+            hold.still_excludes()?;
+            first = first.or(outcome.ok());
         }
     }
 
-    fn change_once<T>(
+    fn change_under<T>(
         &self,
+        lock: &FileLock,
         hold: &Hold,
         change: impl Fn(&mut Aggregate) -> Change<T>,
     ) -> Result<T, StoreError> {
-        let request = LockRequest { purpose: "save", within: AGGREGATE_WAIT };
-        kill_point!("before the lock");
-        let held: FileLock = lock_blocking(&self.lock, request)?;
-        kill_point!("locked");
         let (mut aggregate, is_new) = self.read()?;
         kill_point!("read");
         match change(&mut aggregate) {
             Change::Write(answer) => {
                 let sealed = self.encoding.seal(aggregate.to_bytes(), is_new)?;
                 // Both locks, in the order in which they were taken, and right before the change is made.
-                let still_ours = || hold.still_excludes().and_then(|()| held.still_excludes());
+                let still_ours = || hold.still_excludes().and_then(|()| lock.still_excludes());
                 atomic::replace_if(&self.path, &sealed, || Ok(still_ours()?)).map(|()| answer)
             }
             Change::Leave(answer) => Ok(answer),
@@ -153,6 +170,10 @@ impl<E: Encoding> AggregateFile<E> {
         let json = self.encoding.open(&origin, bytes)?;
         Aggregate::parse(&json).map(|aggregate| (aggregate, false)).map_err(|problem| origin.error(problem))
     }
+}
+
+fn is_not_found(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 enum Change<T> {

@@ -1,5 +1,6 @@
 //! Somebody removes the lock files while a transaction holds one (F11): the next taker makes a new file, and the
 //! token is spent once all the same.
+#![expect(clippy::print_stdout, reason = "`--nocapture` shows the figures")]
 
 use std::path::PathBuf;
 
