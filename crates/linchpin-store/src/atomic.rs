@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 
 use crate::StoreError;
 use crate::kill_point::kill_point;
-use crate::permissions::io_error;
+use crate::permissions::{check_file, io_error};
 
 /// Replaces `path` by `content`: a temporary file in the same directory, private from its creation, synced, renamed
 /// over `path`, and the directory synced. A crash at any instant leaves the old or the new content.
@@ -52,11 +52,10 @@ pub(crate) fn can_replace(path: &Path) -> Result<(), StoreError> {
 }
 
 fn temporary(dir: &Path, prefix: &str) -> Result<NamedTempFile, StoreError> {
-    tempfile::Builder::new()
-        .prefix(prefix)
-        .suffix(".tmp")
-        .tempfile_in(dir)
-        .map_err(|source| io_error("create a file in", dir, source))
+    let made = tempfile::Builder::new().prefix(prefix).suffix(".tmp").tempfile_in(dir);
+    let made = made.map_err(|source| io_error("create a file in", dir, source))?;
+    // Born with 0600 less the umask, which may leave its owner nothing.
+    check_file(made.path(), made.as_file()).map(|()| made)
 }
 
 fn temporary_prefix(path: &Path) -> String {

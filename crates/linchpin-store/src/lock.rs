@@ -236,6 +236,10 @@ fn try_lock(path: &Path, purpose: &str) -> Result<Option<FileLock>, LockError> {
     if !is_still_at(path, &file) {
         return Ok(None);
     }
+    if lets_a_second_in(path, &file)? {
+        let source = io::Error::other("two takers get the same lock at once");
+        return Err(LockError::Unsupported { path: path.to_owned(), source });
+    }
     let made_at = note_holder(&mut file, purpose);
     held().insert(path.to_owned(), task);
     let path = path.to_owned();
@@ -255,17 +259,19 @@ fn open(path: &Path) -> Result<File, LockError> {
     Ok(file)
 }
 
-/// Whether a lock at `path` keeps a second taker out: tried, with two descriptors.
+/// Whether the lock that `file` holds would be given to another descriptor too, as by a file system whose locks do
+/// nothing (F12). Tried each time, since it costs microseconds and belief costs a sign-in.
 #[expect(clippy::disallowed_methods, reason = "the one home of file locks")]
-pub(crate) fn is_exclusive(path: &Path) -> Result<bool, LockError> {
-    let Some(first) = try_lock(path, "doctor")? else {
-        // Somebody else's doctor holds it, so it keeps us out.
-        return Ok(true);
-    };
+fn lets_a_second_in(path: &Path, file: &File) -> Result<bool, LockError> {
     let second = open(path)?;
-    let excluded = matches!(second.try_lock(), Err(TryLockError::WouldBlock));
-    drop(first);
-    Ok(excluded)
+    // Another file is there by now: that the first one was taken away is told where it counts.
+    Ok(is_same(&second, file) && !matches!(second.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Tries a lock, as every taker does.
+pub(crate) fn try_out(path: &Path) -> Result<(), LockError> {
+    // One that is held keeps us out, which is as good an answer.
+    try_lock(path, "doctor").map(drop)
 }
 
 /// Who holds the lock at `path` at this moment; `None` when nobody does, or the file cannot be asked.
@@ -280,20 +286,22 @@ pub(crate) fn holder_of(path: &Path) -> Option<LockHolder> {
 
 /// Whether the locked inode is the one at the path: somebody may have removed the file under us.
 fn is_still_at(path: &Path, file: &File) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        match (std::fs::symlink_metadata(path), file.metadata()) {
-            (Ok(there), Ok(ours)) => identity(there) == identity(ours),
-            _ => false,
-        }
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (path, file);
-        true
-    }
+    !cfg!(unix) || std::fs::symlink_metadata(path).is_ok_and(|there| is_of(&there, file))
+}
+
+fn is_same(one: &File, other: &File) -> bool {
+    one.metadata().is_ok_and(|one| is_of(&one, other))
+}
+
+#[cfg(unix)]
+fn is_of(metadata: &std::fs::Metadata, file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_of(_: &std::fs::Metadata, _: &File) -> bool {
+    true
 }
 
 /// Writes the holder into the file; when the file was made. A file without a note that reads is as good as new.
