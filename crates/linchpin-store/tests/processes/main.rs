@@ -1,4 +1,4 @@
-//! The local stores between real processes: writers that interleave, and writers that are killed.
+//! The local stores between real processes: writers that interleave, writers that are killed, and locks.
 //!
 //! A child is this binary again, with its role in the environment; see [`child`].
 #![cfg(unix)]
@@ -10,5 +10,6 @@
 
 mod child;
 mod kills;
+mod locks;
 mod machine;
 mod writers;
