@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{Kind, Machine, kept, open, save};
+use crate::machine::{Kind, Machine, PATIENT, kept, key, open, record, save};
 
 const ROLE: &str = "LINCHPIN_TEST_ROLE";
 
@@ -22,6 +22,9 @@ pub(crate) enum Act {
     Write { servers: std::ops::Range<usize>, rounds: usize },
     /// Saves `new` for server 0, and kills itself at this point of the save.
     DieAt { point: String },
+    /// Saves `new` for server 0, and at this point of the save moves the home aside and puts an empty directory, or a
+    /// link to one, in its place; prints why the save is refused.
+    SwapAt { point: String, by_link: bool },
     /// Saves 1, 2, 3 … for server 0, and prints each when it is saved.
     SaveForEver,
     /// Takes the lock of server 0, spawns `sleep`, prints its process, and holds on.
@@ -32,7 +35,8 @@ pub(crate) enum Act {
 async fn child() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let role: Role = serde_json::from_str(&role).expect("a role");
-    let store = open(role.home, role.kind);
+    let home = role.home;
+    let store = open(home.clone(), role.kind);
     match role.act {
         Act::Write { servers, rounds } => {
             for round in 0..rounds {
@@ -53,6 +57,23 @@ async fn child() {
             .expect("a point");
             save(&*store, 0, "new").await;
         }
+        Act::SwapAt { point, by_link } => {
+            let guard = store.lock(&key(0), PATIENT).await.expect("free");
+            fail::cfg_callback(point, move || {
+                std::fs::rename(&home, home.with_file_name("aside")).expect("moved");
+                if by_link {
+                    std::fs::create_dir(home.with_file_name("theirs")).expect("made");
+                    std::os::unix::fs::symlink(home.with_file_name("theirs"), &home).expect("linked");
+                } else {
+                    std::fs::create_dir(&home).expect("made");
+                }
+            })
+            .expect("a point");
+            println!(
+                "refused: {}",
+                store.save(&guard, &record("new")).await.expect_err("its directory is gone")
+            );
+        }
         Act::SaveForEver => {
             for number in 1_u64.. {
                 save(&*store, 0, &number.to_string()).await;
@@ -60,7 +81,7 @@ async fn child() {
             }
         }
         Act::Hold => {
-            let _guard = store.lock(&crate::machine::key(0), crate::machine::PATIENT).await.expect("free");
+            let _guard = store.lock(&key(0), PATIENT).await.expect("free");
             let mut sleep = Command::new("sleep").arg("20").spawn().expect("started");
             println!("held {}", sleep.id());
             sleep.wait().expect("waited for");

@@ -68,37 +68,28 @@ async fn f11_a_child_of_the_holder_does_not_keep_the_lock() {
     signal(sleep, Signal::KILL);
 }
 
-/// The directory is moved away in the middle of a save, and another put in its place: the save fails, and changes neither.
+/// The directory is moved away in the middle of a save, and another put in its place: the save fails, and changes
+/// neither.
 #[cfg(feature = "kill-points")]
 #[tokio::test]
 async fn f13_a_directory_swapped_under_a_save_costs_nothing_in_either() {
-    use crate::machine::{record, save};
     for point in ["temporary made", "written", "synced"] {
-        for is_link in [false, true] {
+        for by_link in [false, true] {
             let machine = Machine::new(Kind::File);
-            let store = machine.store();
-            save(&*store, 0, "old").await;
-            let (home, aside) = (machine.home(), machine.home().with_file_name("aside"));
-            let theirs = machine.home().with_file_name("theirs");
-            std::fs::create_dir(&theirs).expect("made");
-            let before = std::fs::read(home.join("credentials.json")).expect("there");
-            let guard = store.lock(&key(0), crate::machine::PATIENT).await.expect("free");
-            let (from, to, foreign) = (home.clone(), aside.clone(), theirs.clone());
-            fail::cfg_callback(point, move || {
-                std::fs::rename(&from, &to).expect("moved");
-                if is_link {
-                    std::os::unix::fs::symlink(&foreign, &from).expect("linked");
-                } else {
-                    std::fs::create_dir(&from).expect("made");
-                }
-            })
-            .expect("a point");
-            let error = store.save(&guard, &record("new")).await.expect_err("its directory is gone");
-            fail::remove(point);
-            println!("f13 directory swapped when {point} (by a link: {is_link}): {error}");
-            assert_eq!(std::fs::read(aside.join("credentials.json")).expect("there"), before);
-            assert_eq!(std::fs::read_dir(&home).expect("there").count(), 0, "nothing in the new one");
-            assert_eq!(std::fs::read_dir(&theirs).expect("there").count(), 0, "nothing in theirs");
+            crate::machine::save(&*machine.store(), 0, "old").await;
+            let before = std::fs::read(machine.home().join("credentials.json")).expect("there");
+            let child = machine.spawn(&Act::SwapAt { point: point.to_owned(), by_link });
+            let output = child.wait_with_output().expect("waited for");
+            let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+            let error = printed.lines().find_map(|line| line.strip_prefix("refused: ")).expect("it fails");
+            println!("f13 directory swapped when {point} (by a link: {by_link}): {error}");
+            let at = |name: &str| machine.home().with_file_name(name);
+            assert_eq!(std::fs::read(at("aside").join("credentials.json")).expect("there"), before);
+            assert_eq!(
+                std::fs::read_dir(machine.home()).expect("there").count(),
+                0,
+                "nothing in the new one"
+            );
         }
     }
 }
