@@ -166,7 +166,12 @@ impl Transaction<'_> {
         match self.save(&record).await {
             Ok(()) => Ok(record),
             Err(error) if error.is_lost_lock() => Err(Stop::LostLock { marked: None }),
-            Err(error) => Err(CredentialError::Store(Arc::new(error)).into()),
+            Err(error) => {
+                // It may lie there all the same, only not durably, and would count as a presentation that never was.
+                let retry_at = record.retry_at_ms;
+                let _ = self.save(&given_up(record, presentations - 1, retry_at)).await;
+                Err(CredentialError::Store(Arc::new(error)).into())
+            }
         }
     }
 

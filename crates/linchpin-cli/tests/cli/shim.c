@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -44,7 +45,13 @@ static int verdict_of(const char *call, int file) {
         return -1; \
     } while (0)
 
-int fsync(int file) { STAND_IN(verdict_of("fsync", file), (int)syscall(SYS_fsync, file)); }
+/* Of a directory, it is `syncdir`: what makes a rename durable. */
+static const char *sync_of(int file) {
+    struct stat found;
+    return fstat(file, &found) == 0 && S_ISDIR(found.st_mode) ? "syncdir" : "fsync";
+}
+
+int fsync(int file) { STAND_IN(verdict_of(sync_of(file), file), (int)syscall(SYS_fsync, file)); }
 int fdatasync(int file) { STAND_IN(verdict_of("fsync", file), (int)syscall(SYS_fdatasync, file)); }
 int flock(int file, int operation) { STAND_IN(verdict_of("flock", file), (int)syscall(SYS_flock, file, operation)); }
 ssize_t write(int file, const void *bytes, size_t count) {

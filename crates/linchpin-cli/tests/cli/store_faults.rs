@@ -174,6 +174,24 @@ async fn f07_calls_that_fail_are_found_before_the_token_is_spent() {
     world.scan();
 }
 
+/// The mark is in place by then, and no request followed it: however often that happens, the token stays to be spent.
+#[tokio::test]
+async fn f07_a_directory_that_cannot_be_synced_counts_as_no_presentation() {
+    let world = World::signed_in(|_| {}).await;
+    let Some(shim) = Shim::of(&world) else { return };
+    world.expire();
+    shim.fail("syncdir", EIO);
+    for _ in 0..4 {
+        let (ran, begun) = world.token_under(&shim).await;
+        refused(&world, &ran, begun, &["cannot sync", "linchpin", "os error 5"]);
+    }
+    shim.heal();
+    let (ran, _) = world.token_under(&shim).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!((world.kit.counts().exchanges, world.kit.counts().replays), (1, 0));
+    world.scan();
+}
+
 #[tokio::test]
 async fn f07_a_read_only_file_system_is_found_before_the_token_is_spent() {
     let world = World::new();
