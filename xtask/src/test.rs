@@ -22,6 +22,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     missing_programs()?;
     // One binary after the other, so that storms of processes have the machine to themselves.
     check(cargo(&["test", "--workspace", "--locked"]))?;
+    // Apart from the others, so that no command is built with points at which it kills itself.
+    let killed =
+        ["test", "-p", "linchpin-store", "--locked", "--features", "kill-points", "--test", "processes"];
+    check(cargo(&[&killed[..], &["--", "f03_killed_at_any_point", "f13_a_directory_swapped"]].concat()))?;
     if options.no_interop {
         if is_ci() {
             bail!("interop cannot be left out in CI");

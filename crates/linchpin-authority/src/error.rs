@@ -107,6 +107,15 @@ fn later(retry_after: Option<Duration>) -> String {
 }
 
 impl CredentialError {
+    /// Whether the lock was taken away from the transaction, which changed nothing and may start over.
+    pub(crate) fn is_lost_lock(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_lost_lock(),
+            Self::Lock(error) => matches!(**error, LockError::Lost { .. }),
+            _ => false,
+        }
+    }
+
     /// What can be done about it.
     pub fn disposition(&self) -> Disposition {
         match self {

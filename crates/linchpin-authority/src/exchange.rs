@@ -15,6 +15,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// After a failed transaction, no process asks again for this long unless the provider named a time.
 const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(2);
 
+/// An exchange at its slowest (30 s), and the save of what it brought.
+const LONGEST_EXCHANGE: Duration = Duration::from_secs(35);
+
 /// How far an exchange has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Progress {
@@ -94,6 +97,23 @@ pub(crate) fn marked(mut record: Record, presentations: u32, now: UnixMs) -> Rec
     });
     record.generation += 1;
     record
+}
+
+/// What to go on from when the transaction that left `record` under its mark found, before it sent anything, that its
+/// lock was taken away: that presentation never was. `None` when somebody has changed the record since.
+pub(crate) fn never_sent(marked: &Record, record: &Record) -> Option<Record> {
+    let presentations = marked.exchange.as_ref()?.presentations;
+    (marked == record).then(|| given_up(record.clone(), presentations - 1, record.retry_at_ms))
+}
+
+/// Whether the exchange of `record`'s mark may still be running although its lock was to be had: the lock was made
+/// after the mark, by somebody who found the file of the former one removed (F11), and whoever held that one notices
+/// when the request that it waits for has ended.
+pub(crate) fn may_be_running(record: &Record, lock_made: Option<UnixMs>, now: UnixMs) -> bool {
+    let (Some(mark), Some(made)) = (&record.exchange, lock_made) else { return false };
+    record.refresh_fingerprint().as_ref() == Some(&mark.fingerprint)
+        && mark.at_ms <= made
+        && now < made.after(LONGEST_EXCHANGE)
 }
 
 /// `record` after a rotation. What the answer leaves out is carried forward (P14).

@@ -8,11 +8,13 @@ use linchpin_store::{CredentialGuard, LockRequest, Record, StoreError};
 
 use crate::credential::Shared;
 use crate::decide::{Cause, Decision, decide};
-use crate::exchange::{Next, Progress, buried, given_up, marked, next, rotated};
+use crate::exchange::{Next, Progress, buried, given_up, marked, may_be_running, never_sent, next, rotated};
 use crate::{AccessToken, CredentialError, SignInReason};
 
-/// How long a transaction waits for the credential lock: two exchanges at their slowest.
-const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// For the credential lock: two exchanges at their slowest.
+const WAIT: LockRequest = LockRequest { purpose: "refresh", within: Duration::from_secs(60) };
+/// The pause before a record is read again that another process may be renewing without the lock.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The pauses between attempts to save a token that was already exchanged (P9).
 const SAVE_AGAIN: [Duration; 5] = [
     Duration::from_millis(50),
@@ -31,15 +33,54 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
         Decision::Exchange { .. } | Decision::SignInRequired(SignInReason::OutcomeUnknown) => {}
         settled => return shared.settle(record, settled),
     }
-    let guard = shared.lock(LockRequest { purpose: "refresh", within: LOCK_WAIT }).await?;
-    let record = shared.load().await?;
-    let decision = shared.decide(record.as_ref(), cause);
-    match (decision, record) {
-        (Decision::Exchange { presentations }, Some(record)) => {
-            let transaction = Transaction { shared, guard: &guard, cause };
-            transaction.run(record, presentations).await
+    let mut unsent: Option<Box<Record>> = None;
+    loop {
+        let guard = shared.lock(WAIT).await?;
+        let mut record = shared.load().await?;
+        if let (Some(marked), Some(found)) = (unsent.take(), &record) {
+            record = never_sent(&marked, found).or(record);
         }
-        (settled, record) => shared.settle(record, settled),
+        let decision = shared.decide(record.as_ref(), cause);
+        let spends = matches!(
+            decision,
+            Decision::Exchange { .. } | Decision::SignInRequired(SignInReason::OutcomeUnknown)
+        );
+        let is_running = |record| may_be_running(record, guard.made_at(), shared.clock.now());
+        if spends && record.as_ref().is_some_and(is_running) {
+            // Let go of, so that the process that exchanges can save under it.
+            drop(guard);
+            tokio::time::sleep(LOOK_AGAIN).await;
+            continue;
+        }
+        match (decision, record) {
+            (Decision::Exchange { presentations }, Some(record)) => {
+                let transaction = Transaction { shared, guard, cause };
+                match transaction.run(record, presentations).await {
+                    Err(Stop::LostLock { marked }) => {
+                        tracing::warn!(server = %shared.key, "the lock was removed while it was held; starting over");
+                        unsent = marked;
+                    }
+                    Err(Stop::Failed(error)) => return Err(error),
+                    Ok(token) => return Ok(token),
+                }
+            }
+            (settled, record) => return shared.settle(record, settled),
+        }
+    }
+}
+
+/// Why a transaction ended without a token.
+enum Stop {
+    Failed(CredentialError),
+    /// Its lock was taken away before it sent anything. What it had marked, if it had.
+    LostLock {
+        marked: Option<Box<Record>>,
+    },
+}
+
+impl From<CredentialError> for Stop {
+    fn from(error: CredentialError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -75,29 +116,31 @@ impl Shared {
 /// A refresh under the credential lock.
 struct Transaction<'a> {
     shared: &'a Arc<Shared>,
-    guard: &'a CredentialGuard,
+    guard: CredentialGuard,
     cause: &'a Cause,
 }
 
 impl Transaction<'_> {
-    async fn run(&self, record: Record, presentations: u32) -> Result<AccessToken, CredentialError> {
+    async fn run(self, record: Record, presentations: u32) -> Result<AccessToken, Stop> {
         let mut progress = Progress { tries: 0, presentations, paused: Duration::ZERO };
         let mut record = self.mark(record, presentations).await?;
         loop {
+            // The last moment before the token is spent: beside another holder it must not be (P6).
+            if self.guard.still_excludes().is_err() {
+                return Err(Stop::LostLock { marked: Some(Box::new(record)) });
+            }
             let begun = self.shared.clock.now();
             let outcome = self.shared.endpoint.refresh(&record).await;
             progress.tries += 1;
             report(self.shared, &record, &outcome, progress);
             match next(outcome, progress) {
-                Next::Save(answer) => return self.finish(record, answer, begun).await,
-                Next::Bury { code } => return self.bury(record, code).await,
+                Next::Save(answer) => return Ok(self.finish(&record, answer, begun).await?),
+                Next::Bury { code } => return Ok(self.bury(record, code).await?),
                 Next::ClientRefused { code } => {
                     let unknown = progress.presentations.saturating_sub(1);
                     self.save_or_warn(&given_up(record, unknown, None)).await;
-                    return Err(CredentialError::ClientRefused {
-                        key: Box::new(self.shared.key.clone()),
-                        code,
-                    });
+                    let key = Box::new(self.shared.key.clone());
+                    return Err(CredentialError::ClientRefused { key, code }.into());
                 }
                 Next::Again(pause) => {
                     tokio::time::sleep(pause).await;
@@ -111,30 +154,49 @@ impl Transaction<'_> {
                     let retry_at = self.shared.clock.now().after(retry_after);
                     let record = given_up(record, unknown, Some(retry_at));
                     self.save_or_warn(&record).await;
-                    return self.gave_up(record, problem, retry_after);
+                    return Ok(self.gave_up(record, problem, retry_after)?);
                 }
             }
         }
     }
 
     /// Saves the mark: a store that cannot take it is found before the token is spent (P8).
-    async fn mark(&self, record: Record, presentations: u32) -> Result<Record, CredentialError> {
+    async fn mark(&self, record: Record, presentations: u32) -> Result<Record, Stop> {
         let record = marked(record, presentations, self.shared.clock.now());
-        self.save(&record).await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
-        Ok(record)
+        match self.save(&record).await {
+            Ok(()) => Ok(record),
+            Err(error) if error.is_lost_lock() => Err(Stop::LostLock { marked: None }),
+            Err(error) => {
+                // It may lie there all the same, only not durably, and would count as a presentation that never was.
+                let retry_at = record.retry_at_ms;
+                let _ = self.save(&given_up(record, presentations - 1, retry_at)).await;
+                Err(CredentialError::Store(Arc::new(error)).into())
+            }
+        }
     }
 
     /// Saves the new tokens before anyone sees them. A save that fails is tried again, under the lock, for as long
     /// as this process lives: a token that was exchanged is never dropped (P9).
     async fn finish(
-        &self,
-        record: Record,
+        mut self,
+        presented: &Record,
         answer: TokenAnswer,
         begun: linchpin_store::UnixMs,
     ) -> Result<AccessToken, CredentialError> {
-        let record = rotated(record, answer, begun);
+        let record = rotated(presented.clone(), answer, begun);
         let mut attempt = 0;
         while let Err(error) = self.save(&record).await {
+            if error.is_lost_lock() {
+                drop(self.guard);
+                let current;
+                (self.guard, current) = lock_again(self.shared).await;
+                // A sign-in or sign-out that finished meanwhile wins (P12).
+                if current.as_ref().and_then(Record::refresh_fingerprint) != presented.refresh_fingerprint() {
+                    tracing::warn!(server = %self.shared.key, "the sign-in was changed while it was renewed");
+                    return self.superseded(current);
+                }
+                continue;
+            }
             let pause = SAVE_AGAIN[attempt.min(SAVE_AGAIN.len() - 1)];
             attempt += 1;
             tracing::error!(server = %self.shared.key, attempt, "the renewed sign-in cannot be saved: {error}; \
@@ -182,26 +244,50 @@ impl Transaction<'_> {
                 self.shared.withdraw();
                 Err(self.shared.sign_in_required(SignInReason::Refused { code }))
             }
-            // Somebody changed the record past the lock; what they saved decides, and costs no request here.
-            current => match decide(current.as_ref(), self.cause, now) {
-                Decision::Exchange { .. } => Err(CredentialError::Temporary {
-                    key: Box::new(self.shared.key.clone()),
-                    problem: "refused a token that another program replaced meanwhile".to_owned(),
-                    retry_after: None,
-                }),
-                settled => self.shared.settle(current, settled),
-            },
+            // Somebody changed the record past the lock.
+            current => self.superseded(current),
+        }
+    }
+
+    /// What somebody saved past this transaction decides, and costs no request here.
+    fn superseded(&self, current: Option<Record>) -> Result<AccessToken, CredentialError> {
+        match decide(current.as_ref(), self.cause, self.shared.clock.now()) {
+            Decision::Exchange { .. } => Err(CredentialError::Temporary {
+                key: Box::new(self.shared.key.clone()),
+                problem: "answered for a token that another program replaced meanwhile".to_owned(),
+                retry_after: None,
+            }),
+            settled => self.shared.settle(current, settled),
         }
     }
 
     async fn save(&self, record: &Record) -> Result<(), StoreError> {
-        self.shared.store.save(self.guard, record).await
+        self.shared.store.save(&self.guard, record).await
     }
 
     /// For notes that are good to have: their loss costs a request, never a token.
     async fn save_or_warn(&self, record: &Record) {
         if let Err(error) = self.save(record).await {
             tracing::warn!(server = %self.shared.key, "cannot note the outcome of a refresh: {error}");
+        }
+    }
+}
+
+/// The lock and the record under it, however long that takes, for a token that waits to be saved.
+async fn lock_again(shared: &Shared) -> (CredentialGuard, Option<Record>) {
+    loop {
+        let taken = async {
+            let guard = shared.lock(WAIT).await?;
+            let current = shared.load().await?;
+            Ok::<_, CredentialError>((guard, current))
+        };
+        match taken.await {
+            Ok(taken) => return taken,
+            Err(error) => {
+                tracing::error!(server = %shared.key, "the renewed sign-in cannot be saved: {error}; \
+                    it is kept in memory and saving is tried again; do not end this process");
+                tokio::time::sleep(SAVE_AGAIN[SAVE_AGAIN.len() - 1]).await;
+            }
         }
     }
 }

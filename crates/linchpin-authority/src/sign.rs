@@ -15,6 +15,9 @@ use crate::credential::Shared;
 /// How long a person waits for a refresh in flight.
 const LOCK_WAIT: Duration = Duration::from_secs(60);
 
+/// How often a transaction is begun whose lock is taken away each time.
+const TRIES: usize = 3;
+
 /// What a sign-out achieved.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -52,11 +55,26 @@ pub(crate) async fn ready(shared: &Arc<Shared>) -> Result<(), CredentialError> {
     }
 }
 
+/// Runs a transaction of a person's. One that finds its lock taken away has changed nothing, and starts over.
+async fn afresh<T, F>(mut transaction: impl FnMut() -> F) -> Result<T, CredentialError>
+where
+    F: Future<Output = Result<T, CredentialError>>,
+{
+    for _ in 1..TRIES {
+        match transaction().await {
+            Err(error) if error.is_lost_lock() => {}
+            outcome => return outcome,
+        }
+    }
+    transaction().await
+}
+
 /// Saves `record` as the result of a new sign-in. The browser wait is over by now; no lock spanned it.
-pub(crate) async fn sign_in(
-    shared: &Arc<Shared>,
-    mut record: Record,
-) -> Result<Vec<Leftover>, CredentialError> {
+pub(crate) async fn sign_in(shared: &Arc<Shared>, record: Record) -> Result<Vec<Leftover>, CredentialError> {
+    afresh(|| sign_in_once(shared, record.clone())).await
+}
+
+async fn sign_in_once(shared: &Arc<Shared>, mut record: Record) -> Result<Vec<Leftover>, CredentialError> {
     let guard = shared.lock(LockRequest { purpose: "sign-in", within: LOCK_WAIT }).await?;
     // A damaged predecessor is what a new sign-in repairs; a damaged store fails in `save`.
     let predecessor = match shared.store.load(&shared.key).await {
@@ -87,6 +105,10 @@ fn leftover(store: StoreKind, error: StoreError) -> Option<Leftover> {
 
 /// Revokes at the provider (bounded), then deletes. Deletes also when the revocation fails.
 pub(crate) async fn sign_out(shared: &Arc<Shared>) -> Result<SignOut, CredentialError> {
+    afresh(|| sign_out_once(shared)).await
+}
+
+async fn sign_out_once(shared: &Arc<Shared>) -> Result<SignOut, CredentialError> {
     let guard = shared.lock(LockRequest { purpose: "sign-out", within: LOCK_WAIT }).await?;
     let pinned = remove(shared, &shared.store, &guard)
         .await
@@ -141,6 +163,10 @@ pub(crate) async fn move_to(
     shared: &Arc<Shared>,
     target: &Arc<dyn Store>,
 ) -> Result<Option<Moved>, CredentialError> {
+    afresh(|| move_once(shared, target)).await
+}
+
+async fn move_once(shared: &Arc<Shared>, target: &Arc<dyn Store>) -> Result<Option<Moved>, CredentialError> {
     let guard = shared.lock(LockRequest { purpose: "move", within: LOCK_WAIT }).await?;
     let failed = |error| CredentialError::Store(Arc::new(error));
     let Some(record) = shared.load().await? else { return Ok(None) };

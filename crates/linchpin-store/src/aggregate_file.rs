@@ -3,16 +3,20 @@
 //! `file` and `secrets` are this, with another [`Encoding`] of the bytes on disk.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use crate::aggregate::{Aggregate, Origin};
+use crate::kill_point::kill_point;
 use crate::lock::{FileLock, lock_blocking};
 use crate::locks::LocalLocks;
 use crate::permissions::private_dir;
-use crate::{CredentialGuard, CredentialKey, LockRequest, Record, StoreError, StoredRecord, atomic};
+use crate::{
+    CredentialGuard, CredentialKey, Held as _, Hold, LockRequest, Record, StoreError, StoredRecord, atomic,
+};
 
 /// How long a change waits for the aggregate lock. It is held for a read and a write of one file, never across an
 /// await (P1).
@@ -21,13 +25,19 @@ const AGGREGATE_WAIT: Duration = Duration::from_secs(60);
 /// What a new record may add, in bytes.
 const ROOM: usize = 16 << 10;
 
+/// How often a change is begun again because its temporary file was taken away.
+const SWEPT: usize = 10;
+
 /// How the content lies on disk. Called on blocking threads, by a writer under the aggregate lock.
 pub(crate) trait Encoding: fmt::Debug + Clone + Send + Sync + 'static {
+    /// What is written: zeroed afterwards where it can be read by anybody, which costs a millisecond per MiB.
+    type Sealed: AsRef<[u8]>;
+
     /// The JSON in `bytes`, which were read from `origin`.
     fn open(&self, origin: &Origin<'_>, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, StoreError>;
 
     /// What to write for `json`. `is_new` says that there is no file yet.
-    fn seal(&self, json: Zeroizing<Vec<u8>>, is_new: bool) -> Result<Zeroizing<Vec<u8>>, StoreError>;
+    fn seal(&self, json: Zeroizing<Vec<u8>>, is_new: bool) -> Result<Self::Sealed, StoreError>;
 }
 
 /// The file, its lock and its encoding.
@@ -46,6 +56,11 @@ impl<E: Encoding> AggregateFile<E> {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lock_path(&self) -> &Path {
+        &self.lock
     }
 
     pub(crate) fn encoding(&self) -> &E {
@@ -75,8 +90,9 @@ impl<E: Encoding> AggregateFile<E> {
 
     pub(crate) async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
         let (file, key, json) = (self.clone(), guard.key().clone(), record.to_json());
+        let hold = guard.hold();
         blocking(move || {
-            file.change(|aggregate| {
+            file.change(&hold, |aggregate| {
                 aggregate.insert(&key, &json);
                 Change::Write(())
             })
@@ -85,13 +101,11 @@ impl<E: Encoding> AggregateFile<E> {
     }
 
     pub(crate) async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError> {
-        let (file, key) = (self.clone(), guard.key().clone());
+        let (file, key, hold) = (self.clone(), guard.key().clone(), guard.hold());
         blocking(move || {
-            file.change(
-                |aggregate| {
-                    if aggregate.remove(&key) { Change::Write(true) } else { Change::Leave(false) }
-                },
-            )
+            file.change(&hold, |aggregate| {
+                if aggregate.remove(&key) { Change::Write(true) } else { Change::Leave(false) }
+            })
         })
         .await
     }
@@ -111,16 +125,44 @@ impl<E: Encoding> AggregateFile<E> {
     }
 
     /// The read-modify-write of every change, under the aggregate lock.
-    fn change<T>(&self, change: impl FnOnce(&mut Aggregate) -> Change<T>) -> Result<T, StoreError> {
+    ///
+    /// When the file of that lock was removed meanwhile, another writer may have got in: read before this one renamed,
+    /// and rename after it. So the lock is asked after the rename too, and the change is made once more (F11).
+    fn change<T>(&self, hold: &Hold, change: impl Fn(&mut Aggregate) -> Change<T>) -> Result<T, StoreError> {
         private_dir(self.path.parent().expect("an aggregate file lies in a directory"))?;
         private_dir(self.lock.parent().expect("a lock lies in a directory"))?;
         let request = LockRequest { purpose: "save", within: AGGREGATE_WAIT };
-        let _held: FileLock = lock_blocking(&self.lock, request)?;
+        let (mut first, mut swept) = (None, 0);
+        loop {
+            kill_point!("before the lock");
+            let lock: FileLock = lock_blocking(&self.lock, request)?;
+            kill_point!("locked");
+            let outcome = self.change_under(&lock, hold, &change);
+            // A writer that has lost its lock, and not noticed yet, takes our temporary file for an orphan.
+            let is_swept = outcome.as_ref().is_err_and(is_not_found) && swept < SWEPT;
+            if lock.still_excludes().is_ok() && !is_swept {
+                return outcome.map(|answer| first.unwrap_or(answer));
+            }
+            swept += usize::from(is_swept);
+            hold.still_excludes()?;
+            first = first.or(outcome.ok());
+        }
+    }
+
+    fn change_under<T>(
+        &self,
+        lock: &FileLock,
+        hold: &Hold,
+        change: impl Fn(&mut Aggregate) -> Change<T>,
+    ) -> Result<T, StoreError> {
         let (mut aggregate, is_new) = self.read()?;
+        kill_point!("read");
         match change(&mut aggregate) {
             Change::Write(answer) => {
                 let sealed = self.encoding.seal(aggregate.to_bytes(), is_new)?;
-                atomic::replace(&self.path, &sealed).map(|()| answer)
+                // Both locks, in the order in which they were taken, and right before the change is made.
+                let still_ours = || hold.still_excludes().and_then(|()| lock.still_excludes());
+                atomic::replace_if(&self.path, sealed.as_ref(), || Ok(still_ours()?)).map(|()| answer)
             }
             Change::Leave(answer) => Ok(answer),
         }
@@ -134,6 +176,10 @@ impl<E: Encoding> AggregateFile<E> {
         let json = self.encoding.open(&origin, bytes)?;
         Aggregate::parse(&json).map(|aggregate| (aggregate, false)).map_err(|problem| origin.error(problem))
     }
+}
+
+fn is_not_found(error: &StoreError) -> bool {
+    matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
 }
 
 enum Change<T> {

@@ -7,7 +7,8 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::StoreError;
-use crate::permissions::io_error;
+use crate::kill_point::kill_point;
+use crate::permissions::{check_file, io_error};
 
 /// Replaces `path` by `content`: a temporary file in the same directory, private from its creation, synced, renamed
 /// over `path`, and the directory synced. A crash at any instant leaves the old or the new content.
@@ -15,15 +16,32 @@ use crate::permissions::io_error;
 /// A temporary file left by a killed process is removed by the next replacement; the caller's lock makes sure that
 /// it belongs to nobody.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    replace_if(path, content, || Ok(()))
+}
+
+/// The same, if `may` still says so when only the rename is left to do.
+pub(crate) fn replace_if(
+    path: &Path,
+    content: &[u8],
+    may: impl FnOnce() -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let dir = path.parent().expect("a store's file lies in a directory");
     let prefix = temporary_prefix(path);
     remove_orphans(dir, &prefix);
 
     let mut temporary = temporary(dir, &prefix)?;
-    let write = |file: &mut File| file.write_all(content).and_then(|()| file.sync_all());
-    write(temporary.as_file_mut()).map_err(|source| io_error("write", path, source))?;
+    kill_point!("temporary made");
+    let file = temporary.as_file_mut();
+    file.write_all(content).map_err(|source| io_error("write", path, source))?;
+    kill_point!("written");
+    file.sync_all().map_err(|source| io_error("write", path, source))?;
+    kill_point!("synced");
+    may()?;
     temporary.persist(path).map_err(|error| io_error("replace", path, error.error))?;
-    sync_dir(dir)
+    kill_point!("renamed");
+    sync_dir(dir)?;
+    kill_point!("directory synced");
+    Ok(())
 }
 
 /// Whether `path` could be replaced by `length` bytes: as many are written to a temporary file next to it.
@@ -36,11 +54,10 @@ pub(crate) fn can_replace(path: &Path, length: usize) -> Result<(), StoreError> 
 }
 
 fn temporary(dir: &Path, prefix: &str) -> Result<NamedTempFile, StoreError> {
-    tempfile::Builder::new()
-        .prefix(prefix)
-        .suffix(".tmp")
-        .tempfile_in(dir)
-        .map_err(|source| io_error("create a file in", dir, source))
+    let made = tempfile::Builder::new().prefix(prefix).suffix(".tmp").tempfile_in(dir);
+    let made = made.map_err(|source| io_error("create a file in", dir, source))?;
+    // Born with 0600 less the umask, which may leave its owner nothing.
+    check_file(made.path(), made.as_file()).map(|()| made)
 }
 
 fn temporary_prefix(path: &Path) -> String {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::aggregate_file::blocking;
-use crate::lock::{LockHolder, holder_of, is_exclusive};
+use crate::lock::{LockHolder, holder_of, try_out};
 use crate::permissions::{open_private, private_dir};
 use crate::{
     CredentialKey, Directories, IdentityPlace, KeyringError, LockRequest, PlainHttp, Profile, Record,
@@ -103,13 +103,32 @@ fn file(path: &Path) -> Option<Check> {
         Ok(None) => None,
         Ok(Some(file)) => {
             let length = file.metadata().map_or(0, |metadata| metadata.len());
-            Some(Check::new(what, Verdict::Fine, format!("{length} bytes{}", mode(path))))
+            let found = format!("{length} bytes{}", mode(path));
+            Some(match other_names(&file) {
+                0 => Check::new(what, Verdict::Fine, found),
+                // A save replaces the file under this name, so the other keeps what was there.
+                _ => Check::new(what, Verdict::Note, format!("{found}, a hard link")).remedy(
+                    "its other name keeps a copy of the sign-ins; remove it if it is no backup of yours",
+                ),
+            })
         }
         Err(error) => Some(
             Check::new(what, Verdict::Wrong, error.to_string())
                 .remedy("do what it says, then run this again"),
         ),
     }
+}
+
+/// Hard links to it beside the one at its path.
+#[cfg(unix)]
+fn other_names(file: &File) -> u64 {
+    use std::os::unix::fs::MetadataExt as _;
+    file.metadata().map_or(0, |metadata| metadata.nlink().saturating_sub(1))
+}
+
+#[cfg(not(unix))]
+fn other_names(_: &File) -> u64 {
+    0
 }
 
 #[cfg(unix)]
@@ -155,10 +174,8 @@ fn file_system(_: &Path) -> Option<Check> {
 }
 
 fn exclusion(locks: &Path) -> Check {
-    match is_exclusive(&locks.join("doctor.lock")) {
-        Ok(true) => Check::new("locks", Verdict::Fine, "a second taker is kept out"),
-        Ok(false) => Check::new("locks", Verdict::Wrong, "two takers got the same lock at once")
-            .remedy("put LINCHPIN_HOME on a local file system"),
+    match try_out(&locks.join("doctor.lock")) {
+        Ok(()) => Check::new("locks", Verdict::Fine, "a second taker is kept out"),
         Err(error) => Check::new("locks", Verdict::Wrong, error.to_string()),
     }
 }

@@ -23,6 +23,8 @@ pub struct FileStore {
 struct Plain;
 
 impl Encoding for Plain {
+    type Sealed = Zeroizing<Vec<u8>>;
+
     fn open(&self, _: &Origin<'_>, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         Ok(bytes)
     }

@@ -154,12 +154,17 @@ impl Store for KeyringStore {
     async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
         let (keyring, hold) = (self.keyring.clone(), guard.hold());
         let (entry, json) = (guard.key().entry(), Zeroizing::new(record.to_json().as_bytes().to_vec()));
-        blocking(move || Ok(keyring.set(Some(hold), &entry, &json)?)).await
+        blocking(move || {
+            hold.still_excludes()?;
+            Ok(keyring.set(Some(hold), &entry, &json)?)
+        })
+        .await
     }
 
     async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError> {
         let (keyring, hold, entry) = (self.keyring.clone(), guard.hold(), guard.key().entry());
         blocking(move || {
+            hold.still_excludes()?;
             let deleted = keyring.delete(Some(hold), &entry)?;
             if !deleted {
                 keyring.prove()?;

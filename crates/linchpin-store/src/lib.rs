@@ -27,6 +27,7 @@ mod drift;
 mod file;
 mod key;
 mod keyring;
+mod kill_point;
 mod lock;
 mod locks;
 mod memory;
@@ -57,5 +58,5 @@ pub use record::{
 pub use resolve::{Drift, DriftReason, Pin, Stores, Why};
 pub use secret::{Fingerprint, Secret};
 pub use secrets::{IdentityError, IdentityPlace, SecretsStore};
-pub use store::{CredentialGuard, Hold, LockRequest, Store, StoreError, StoreKind, StoredRecord};
+pub use store::{CredentialGuard, Held, Hold, LockRequest, Store, StoreError, StoreKind, StoredRecord};
 pub use user_file::{UserFile, UserFileGuard};

@@ -1,8 +1,8 @@
 //! The operating system's file locks, taken by polling (P1, P6).
 //!
 //! A killed holder frees its lock at once, which no lease file can promise. The hazards of such locks are met here:
-//! the file is never unlinked, and a lock on an inode that is no longer at the path is not taken for one; the
-//! descriptor is close-on-exec, so no child keeps it; waits are bounded and name the holder; no blocking thread
+//! the file is never unlinked, and a lock on an inode that is no longer at the path is not taken for one, nor relied
+//! on by who took it before (F11); the descriptor is close-on-exec, so no child keeps it; waits are bounded and name the holder; no blocking thread
 //! waits, which could take the lock after its waiter gave up.
 
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::permissions::{check_file, no_follow, open_error};
-use crate::{Clock as _, Disposition, LockRequest, StoreError, SystemClock, UnixMs};
+use crate::{Clock as _, Disposition, Held, LockRequest, StoreError, SystemClock, UnixMs};
 
 /// The first pause between two tries; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -35,6 +35,9 @@ pub struct LockHolder {
     pub purpose: String,
     /// Since when.
     pub since_ms: UnixMs,
+    /// When the lock file was made; each holder hands it on.
+    #[serde(default)]
+    pub made_ms: UnixMs,
 }
 
 /// Why a lock was not taken.
@@ -62,6 +65,12 @@ pub enum LockError {
     /// The lock file cannot be opened or trusted.
     #[error("no lock: {0}")]
     File(#[source] Box<StoreError>),
+    /// It was taken, and then its file was removed or replaced: whoever asks now is not kept out any more.
+    #[error("the lock {} was removed while it was held; nothing was changed, try again", path.display())]
+    Lost {
+        /// The lock file.
+        path: PathBuf,
+    },
     /// The task that asks already holds it: a bug in Linchpin.
     #[error("a transaction asked again for the lock it holds ({}); please report this bug", path.display())]
     Reentered {
@@ -75,6 +84,7 @@ impl LockError {
     pub fn disposition(&self) -> Disposition {
         match self {
             Self::TimedOut { .. } => Disposition::TimedOut,
+            Self::Lost { .. } => Disposition::Retry,
             Self::Reentered { .. } | Self::Unsupported { .. } | Self::File(_) => Disposition::Configuration,
         }
     }
@@ -91,6 +101,8 @@ pub(crate) struct FileLock {
     /// Goes first: once the lock is free, nobody is told of a re-entry.
     holding: Option<Holding>,
     file: File,
+    path: PathBuf,
+    made_at: UnixMs,
 }
 
 impl FileLock {
@@ -98,6 +110,20 @@ impl FileLock {
     pub(crate) fn split(mut self) -> (Self, Option<Holding>) {
         let holding = self.holding.take();
         (self, holding)
+    }
+}
+
+impl Held for FileLock {
+    fn still_excludes(&self) -> Result<(), LockError> {
+        if is_still_at(&self.path, &self.file) {
+            Ok(())
+        } else {
+            Err(LockError::Lost { path: self.path.clone() })
+        }
+    }
+
+    fn made_at(&self) -> Option<UnixMs> {
+        Some(self.made_at)
     }
 }
 
@@ -210,9 +236,14 @@ fn try_lock(path: &Path, purpose: &str) -> Result<Option<FileLock>, LockError> {
     if !is_still_at(path, &file) {
         return Ok(None);
     }
-    note_holder(&mut file, purpose);
+    if lets_a_second_in(path, &file)? {
+        let source = io::Error::other("two takers get the same lock at once");
+        return Err(LockError::Unsupported { path: path.to_owned(), source });
+    }
+    let made_at = note_holder(&mut file, purpose);
     held().insert(path.to_owned(), task);
-    Ok(Some(FileLock { holding: Some(Holding(path.to_owned())), file }))
+    let path = path.to_owned();
+    Ok(Some(FileLock { holding: Some(Holding(path.clone())), file, path, made_at }))
 }
 
 /// The lock file, made if it is not there; anything else in its place is refused.
@@ -228,17 +259,19 @@ fn open(path: &Path) -> Result<File, LockError> {
     Ok(file)
 }
 
-/// Whether a lock at `path` keeps a second taker out: tried, with two descriptors.
+/// Whether the lock that `file` holds would be given to another descriptor too, as by a file system whose locks do
+/// nothing (F12). Tried each time, since it costs microseconds and belief costs a sign-in.
 #[expect(clippy::disallowed_methods, reason = "the one home of file locks")]
-pub(crate) fn is_exclusive(path: &Path) -> Result<bool, LockError> {
-    let Some(first) = try_lock(path, "doctor")? else {
-        // Somebody else's doctor holds it, so it keeps us out.
-        return Ok(true);
-    };
+fn lets_a_second_in(path: &Path, file: &File) -> Result<bool, LockError> {
     let second = open(path)?;
-    let excluded = matches!(second.try_lock(), Err(TryLockError::WouldBlock));
-    drop(first);
-    Ok(excluded)
+    // Another file is there by now: that the first one was taken away is told where it counts.
+    Ok(is_same(&second, file) && !matches!(second.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Tries a lock, as every taker does.
+pub(crate) fn try_out(path: &Path) -> Result<(), LockError> {
+    // One that is held keeps us out, which is as good an answer.
+    try_lock(path, "doctor").map(drop)
 }
 
 /// Who holds the lock at `path` at this moment; `None` when nobody does, or the file cannot be asked.
@@ -253,27 +286,32 @@ pub(crate) fn holder_of(path: &Path) -> Option<LockHolder> {
 
 /// Whether the locked inode is the one at the path: somebody may have removed the file under us.
 fn is_still_at(path: &Path, file: &File) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
-        match (std::fs::symlink_metadata(path), file.metadata()) {
-            (Ok(there), Ok(ours)) => identity(there) == identity(ours),
-            _ => false,
-        }
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (path, file);
-        true
-    }
+    !cfg!(unix) || std::fs::symlink_metadata(path).is_ok_and(|there| is_of(&there, file))
 }
 
-fn note_holder(file: &mut File, purpose: &str) {
-    let holder =
-        LockHolder { pid: std::process::id(), purpose: purpose.to_owned(), since_ms: SystemClock.now() };
+fn is_same(one: &File, other: &File) -> bool {
+    one.metadata().is_ok_and(|one| is_of(&one, other))
+}
+
+#[cfg(unix)]
+fn is_of(metadata: &std::fs::Metadata, file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    file.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (metadata.dev(), metadata.ino()))
+}
+
+#[cfg(not(unix))]
+fn is_of(_: &std::fs::Metadata, _: &File) -> bool {
+    true
+}
+
+/// Writes the holder into the file; when the file was made. A file without a note that reads is as good as new.
+fn note_holder(file: &mut File, purpose: &str) -> UnixMs {
+    let now = SystemClock.now();
+    let made_ms = noted(file).map_or(now, |holder| holder.made_ms);
+    let holder = LockHolder { pid: std::process::id(), purpose: purpose.to_owned(), since_ms: now, made_ms };
     let text = serde_json::to_string(&holder).unwrap_or_default();
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+    made_ms
 }
 
 /// Who wrote the lock file last. Meaningful only while somebody holds the lock.
@@ -281,8 +319,12 @@ fn holder(path: &Path) -> Option<LockHolder> {
     let mut options = OpenOptions::new();
     options.read(true);
     no_follow(&mut options);
+    noted(&options.open(path).ok()?)
+}
+
+fn noted(file: &File) -> Option<LockHolder> {
     let mut text = String::new();
-    options.open(path).ok()?.take(1024).read_to_string(&mut text).ok()?;
+    file.take(1024).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
 }
 

@@ -11,17 +11,40 @@ use crate::StoreError;
 pub(crate) fn private_dir(dir: &Path) -> Result<(), StoreError> {
     match fs::symlink_metadata(dir) {
         Ok(metadata) => check_dir(dir, &metadata),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut builder = DirBuilder::new();
-            builder.recursive(true);
-            #[cfg(unix)]
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.create(dir).map_err(|source| io_error("create", dir, source))?;
-            let metadata = fs::symlink_metadata(dir).map_err(|source| io_error("read", dir, source))?;
-            check_dir(dir, &metadata)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_dir(dir),
         Err(source) => Err(io_error("read", dir, source)),
     }
+}
+
+/// Makes `dir`, and first its parents, for its owner alone, whatever the umask.
+fn make_dir(dir: &Path) -> Result<(), StoreError> {
+    if let Some(parent) = dir.parent().filter(|parent| !parent.exists()) {
+        make_dir(parent)?;
+    }
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(dir) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made.and_then(|()| give_owner_all(dir)).map_err(|source| io_error("create", dir, source))?,
+    }
+    let metadata = fs::symlink_metadata(dir).map_err(|source| io_error("read", dir, source))?;
+    check_dir(dir, &metadata)
+}
+
+/// A directory that was just made has 0700 less the umask, which may leave its owner nothing.
+fn give_owner_all(dir: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::symlink_metadata(dir)?.permissions().mode() & 0o7777;
+        if mode & 0o700 != 0o700 {
+            return fs::set_permissions(dir, fs::Permissions::from_mode(mode | 0o700));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = dir;
+    Ok(())
 }
 
 /// Opens `path` for reading if it is there, without following a link, and checks that it is a plain file of ours.
@@ -84,7 +107,7 @@ fn check_dir(dir: &Path, metadata: &fs::Metadata) -> Result<(), StoreError> {
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(refuse(dir, "it belongs to another user", "use a directory of your own (LINCHPIN_HOME)"));
     }
-    let mode = metadata.mode();
+    let mode = metadata.mode() & 0o7777;
     if mode & 0o002 != 0 {
         let remedy = format!("run `chmod 700 {}`", dir.display());
         return Err(refuse(dir, "every user can write to it", &remedy));
@@ -113,9 +136,13 @@ pub(crate) fn check_file(path: &Path, file: &File) -> Result<(), StoreError> {
         if metadata.uid() != rustix::process::geteuid().as_raw() {
             return Err(refuse(path, "it belongs to another user", "move it away, or change its owner"));
         }
-        if metadata.mode() & 0o077 != 0 {
-            tracing::warn!(path = %path.display(), mode = format!("{:o}", metadata.mode() & 0o7777),
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            tracing::warn!(path = %path.display(), mode = format!("{mode:o}"),
                 "others could read this file; its mode is now 600");
+        }
+        // Without the owner's bits it was born under a umask of 0600 and more, and we could not open it again.
+        if mode & 0o677 != 0o600 {
             file.set_permissions(fs::Permissions::from_mode(0o600))
                 .map_err(|source| io_error("repair the mode of", path, source))?;
         }

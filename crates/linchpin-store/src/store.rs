@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{CredentialKey, Disposition, IdentityError, KeyringError, LockError, Record, RecordError};
+use crate::{
+    CredentialKey, Disposition, IdentityError, KeyringError, LockError, Record, RecordError, UnixMs,
+};
 
 /// Where records live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -38,19 +40,49 @@ impl fmt::Display for StoreKind {
     }
 }
 
+/// A credential lock as its store has it; dropping it releases the lock.
+pub trait Held: Send + Sync {
+    /// Whether whoever asks for the lock now is kept out by this one. A lock may be taken away from its holder: a
+    /// lock file is removed, a connection to a database ends.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`].
+    fn still_excludes(&self) -> Result<(), LockError> {
+        Ok(())
+    }
+
+    /// When the lock itself was made, if that is known and not always: whoever held one of the same name before that
+    /// may not have noticed yet that it was taken away.
+    fn made_at(&self) -> Option<UnixMs> {
+        None
+    }
+}
+
+impl Held for tokio::sync::OwnedMutexGuard<()> {}
+
 /// The right to change the record of one key, held by one task of one process at a time. Dropping it, or the death
 /// of the process, gives the right back.
 #[must_use = "dropping the guard releases the credential lock"]
 pub struct CredentialGuard {
     key: CredentialKey,
-    held: Arc<dyn Any + Send + Sync>,
+    held: Arc<dyn Held>,
     #[expect(dead_code, reason = "dropping it is what it is for")]
     marker: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// Keeps a credential lock held for a call that may outlive its caller; see [`CredentialGuard::hold`].
 #[derive(Clone)]
-pub struct Hold(#[expect(dead_code, reason = "dropping it is what it is for")] Arc<dyn Any + Send + Sync>);
+pub struct Hold(Arc<dyn Held>);
+
+impl Hold {
+    /// Whether whoever asks for the lock now is still kept out.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`].
+    pub fn still_excludes(&self) -> Result<(), LockError> {
+        self.0.still_excludes()
+    }
+}
 
 impl fmt::Debug for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,7 +92,7 @@ impl fmt::Debug for Hold {
 
 impl CredentialGuard {
     /// A guard for `key`, made by a store's [`Store::lock`]; dropping `held` must release the lock.
-    pub fn new(key: CredentialKey, held: impl Send + Sync + 'static) -> Self {
+    pub fn new(key: CredentialKey, held: impl Held + 'static) -> Self {
         Self { key, held: Arc::new(held), marker: None }
     }
 
@@ -72,6 +104,20 @@ impl CredentialGuard {
     /// The key whose record may be changed.
     pub fn key(&self) -> &CredentialKey {
         &self.key
+    }
+
+    /// Whether whoever asks for the lock now is still kept out. Asked right before a token is spent; a store asks
+    /// itself before it changes a record.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`].
+    pub fn still_excludes(&self) -> Result<(), LockError> {
+        self.held.still_excludes()
+    }
+
+    /// When the lock itself was made; see [`Held::made_at`].
+    pub fn made_at(&self) -> Option<UnixMs> {
+        self.held.made_at()
     }
 
     /// Keeps the lock held until the answer is dropped, whatever becomes of the guard. A store whose call may go on
@@ -117,7 +163,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Whether the store could take a record now, found out before a person is sent to a browser. Changes nothing.
     async fn ready(&self) -> Result<(), StoreError>;
 
-    /// Replaces the record of the guard's key.
+    /// Replaces the record of the guard's key. Fails with [`LockError::Lost`] when the guard keeps nobody out any more.
     async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError>;
 
     /// Deletes the record of the guard's key; whether there was one.
@@ -224,6 +270,12 @@ impl StoreError {
             RecordError::Version(found) => Self::NewerRecord { key, place, found },
             source @ RecordError::Malformed { .. } => Self::DamagedRecord { key, place, source },
         }
+    }
+
+    /// Whether it comes from a lock that was taken away from its holder: nothing was changed, and the transaction may
+    /// start over.
+    pub fn is_lost_lock(&self) -> bool {
+        matches!(self, Self::Lock(LockError::Lost { .. }))
     }
 
     /// What can be done about it.

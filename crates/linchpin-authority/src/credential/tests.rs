@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use linchpin_oauth::{Exchange, Revocation, TokenAnswer};
 use linchpin_store::{
-    Client, ClientAuthMethod, MemoryStore, PlainHttp, Profile, Registration, Secret, ServerUrl,
+    Client, ClientAuthMethod, Held, MemoryStore, PlainHttp, Profile, Registration, Secret, ServerUrl,
 };
 
 use super::*;
 use crate::SignInReason;
+
+#[cfg(unix)]
+mod lost_lock;
 
 pub(crate) fn record(access: &str, refresh: &str) -> Record {
     Record {
@@ -257,6 +260,11 @@ async fn p10_an_answer_lost_twice_is_never_asked_for_again() {
     assert_eq!(world.saved().await.refresh_token, Some(Secret::new("R1")), "nothing is deleted");
 }
 
+/// What a program that knows nothing of locks holds.
+struct NoLock;
+
+impl Held for NoLock {}
+
 /// Somebody replaced the record past the lock while the old token was being presented: the refusal says nothing about
 /// the new one.
 #[tokio::test(start_paused = true)]
@@ -267,7 +275,7 @@ async fn p11_a_refusal_is_noted_only_over_the_token_it_refused() {
     let call = tokio::spawn(async move { credential.access_token(Wait::Transaction).await });
     tokio::time::sleep(Duration::from_millis(500)).await;
     let new = Record { expires_at_ms: Some(UnixMs(9_000_000)), ..record("B1", "S1") };
-    let no_guard = CredentialGuard::new(key(), ());
+    let no_guard = CredentialGuard::new(key(), NoLock);
     world.store.save(&no_guard, &new).await.expect("saved");
     assert_eq!(token(&call.await.expect("no panic")), "B1");
     let saved = world.saved().await;

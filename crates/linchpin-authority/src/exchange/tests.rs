@@ -104,3 +104,35 @@ fn p11_burying_changes_nothing_but_the_note() {
     let after = buried(before, "invalid_grant", Some(&rejected), UnixMs(8));
     assert!(after.is_refused() && !after.is_usable(UnixMs(1)));
 }
+
+#[test]
+fn f11_a_mark_older_than_the_lock_may_be_of_an_exchange_that_is_running() {
+    let plain = crate::credential::tests::record("A1", "R1");
+    let under_mark = marked(plain.clone(), 1, UnixMs(5_000));
+    let other_token = Record { refresh_token: Some(Secret::new("R2")), ..under_mark.clone() };
+    let made = |ms| Some(UnixMs(ms));
+    for (record, lock_made, now, expected) in [
+        (&under_mark, made(5_000), 5_000, true),
+        (&under_mark, made(6_000), 40_999, true),
+        (&under_mark, made(6_000), 41_000, false),
+        (&under_mark, made(4_999), 5_000, false),
+        (&under_mark, None, 5_000, false),
+        (&other_token, made(6_000), 6_000, false),
+        (&plain, made(6_000), 6_000, false),
+    ] {
+        assert_eq!(may_be_running(record, lock_made, UnixMs(now)), expected, "{lock_made:?} {now}");
+    }
+}
+
+#[test]
+fn f11_a_presentation_that_never_was_is_taken_back_unless_somebody_changed_the_record() {
+    let plain = crate::credential::tests::record("A1", "R1");
+    let once = marked(plain.clone(), 1, UnixMs(5_000));
+    let twice = marked(once.clone(), 2, UnixMs(6_000));
+    let presented =
+        |record: Option<Record>| record.map(|record| record.exchange.map(|mark| mark.presentations));
+    assert_eq!(presented(never_sent(&once, &once)), Some(None));
+    assert_eq!(presented(never_sent(&twice, &twice)), Some(Some(1)));
+    assert_eq!(presented(never_sent(&once, &twice)), None);
+    assert_eq!(presented(never_sent(&plain, &plain)), None);
+}

@@ -194,3 +194,77 @@ async fn f09_the_secrets_store_without_a_keyring() {
     std::fs::rename(world.scratch().join("aside"), &identity).expect("moved back");
     assert_eq!(world.run_in("secrets", &["token", &url]).await.code, 0);
 }
+
+/// Counts what is opened or read below a directory, by any process.
+struct Watched(std::os::fd::OwnedFd);
+
+impl Watched {
+    fn file(path: &std::path::Path) -> Self {
+        use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+        let watch = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).expect("made");
+        add_watch(&watch, path, WatchFlags::OPEN | WatchFlags::ACCESS | WatchFlags::MODIFY).expect("watched");
+        Self(watch)
+    }
+
+    fn events(&self) -> usize {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = rustix::fs::inotify::Reader::new(&self.0, &mut buffer);
+        std::iter::from_fn(|| reader.next().ok().map(drop)).count()
+    }
+}
+
+/// The keyring dies, is locked, comes back: the pinned client asks it and nothing else, and a new client is told once.
+#[tokio::test]
+async fn f20_a_pinned_client_reads_no_other_store_whatever_the_keyring_does() {
+    let Some(mut session) = Session::with_keyring() else { return };
+    let world = World::new().on(&session);
+    assert_eq!(world.login(&[]).await.code, 0);
+    let bridges = world.bridges(2);
+    initialize(&bridges).await;
+    // A good sign-in in the file, for whoever would look there.
+    assert_eq!(world.run_login_in("file").await.code, 0);
+    let watched = Watched::file(&world.credentials());
+    drop(std::fs::File::open(world.credentials()).expect("there"));
+    assert_eq!(watched.events(), 1, "the watch sees an open");
+    world.kit.reset_counts();
+
+    let (mut answered, mut refused) = (0, 0);
+    for step in ["dies", "comes back", "is locked", "dies locked", "comes back unlocked"] {
+        match step {
+            "dies" | "dies locked" => session.kill_keyring(),
+            "is locked" => session.lock(),
+            _ => session.start_keyring(),
+        }
+        world.kit.refuse_access_tokens();
+        for bridge in &bridges {
+            match bridge.call("echo", json!({}), PATIENCE).await.expect("answered") {
+                Ok(_) => answered += 1,
+                Err(error) => {
+                    assert!(error.starts_with("keyring: "), "{step}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    let (reads, counts) = (watched.events(), world.kit.counts());
+    println!(
+        "f20: keyring dead, back, locked, dead, back: {answered} calls answered, {refused} refused by name, \
+         {reads} reads of the file store, {} exchanges, {} replays",
+        counts.exchanges, counts.replays
+    );
+    assert_eq!((answered, refused, reads), (4, 6, 0));
+    assert_eq!((counts.exchanges, counts.replays), (2, 0), "{counts:?}");
+
+    // The sign-in under another policy began a new baseline.
+    let told = |ran: &crate::world::Ran| ran.stderr.matches("was read from the keyring store").count();
+    let before = told(&world.run(&["token", &world.url()]).await);
+    session.lock();
+    let first = told(&world.run(&["token", &world.url()]).await);
+    let later =
+        told(&world.run(&["token", &world.url()]).await) + told(&world.run(&["token", &world.url()]).await);
+    println!(
+        "f20: the drift of new clients told {before} times before, {first} once it is locked, {later} later"
+    );
+    assert_eq!((before, first, later), (0, 1, 0));
+    world.close(bridges).await;
+}

@@ -128,9 +128,15 @@ impl World {
 
     /// The command, in an environment of this world alone.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_linchpin"));
+        self.under(&[], arguments)
+    }
+
+    /// The same, run by another program.
+    pub(crate) fn under(&self, program: &[&str], arguments: &[&str]) -> Command {
+        let mut words = program.iter().chain(&[env!("CARGO_BIN_EXE_linchpin")]).chain(arguments);
+        let mut command = Command::new(words.next().expect("the command"));
         command
-            .args(arguments)
+            .args(words)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.home.path())

@@ -24,6 +24,11 @@ impl Home {
         self.directory.path().join("home/credentials.json")
     }
 
+    /// The lock of server 1.
+    fn lock(&self) -> PathBuf {
+        self.store.locks.directory().join(format!("{}.lock", key(1).digest()))
+    }
+
     fn plant(&self, bytes: &[u8]) {
         private_dir(self.file().parent().expect("a directory")).expect("made");
         fs::OpenOptions::new()
@@ -255,18 +260,65 @@ async fn f11_asking_again_for_a_held_lock_is_reported_at_once() {
     assert!(matches!(task.await.expect("no panic"), Err(LockError::Reentered { .. })));
 }
 
+/// Once the file is gone, a second taker makes another and gets in: the first one notices, and changes nothing.
 #[tokio::test]
-async fn f11_a_lock_file_removed_underneath_does_not_let_two_holders_in() {
+async fn f11_a_lock_file_removed_underneath_leaves_its_holder_without_a_say() {
     let home = home();
     let store = home.store.clone();
-    let path = store.locks.directory().join(format!("{}.lock", key(1).digest()));
+    save(&store, &key(1), "one").await.expect("saved");
     let first = store.lock(&key(1), QUICK).await.expect("free");
-    fs::remove_file(&path).expect("removed");
-    // A new file is a new lock, which nobody can prevent; but the waiter that opened the old one is not let in by
-    // the old holder's release.
+    let begun = first.made_at().expect("a lock file knows");
+    fs::remove_file(home.lock()).expect("removed");
+    let (others, access) = (store.clone(), "two");
+    let second = tokio::spawn(async move { others.lock(&key(1), QUICK).await });
+    let second = second.await.expect("no panic").expect("another lock, which nobody can prevent");
+    assert!(second.made_at().expect("a lock file knows") >= begun);
+    for error in [
+        store.save(&first, &record(access)).await.expect_err("lost"),
+        store.delete(&first).await.expect_err("lost"),
+        StoreError::Lock(first.still_excludes().expect_err("lost")),
+    ] {
+        assert!(error.is_lost_lock(), "{error}");
+        assert_eq!(error.disposition(), crate::Disposition::Retry);
+    }
     drop(first);
-    let second = tokio::spawn(async move { store.lock(&key(1), QUICK).await.map(drop) });
-    second.await.expect("no panic").expect("free");
+    second.still_excludes().expect("its release took nothing from the second");
+    let found = store.load(&key(1)).await.expect("readable").expect("there");
+    assert_eq!(found.access_token.expose(), "one");
+    store.save(&second, &record(access)).await.expect("saved");
+}
+
+/// The lock of the file itself, which a save holds for milliseconds: whoever loses it begins again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
+async fn f11_aggregate_locks_removed_underneath_lose_no_write() {
+    let home = home();
+    let (store, done) = (home.store.clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let (lock, stop) = (store.file.lock_path().to_owned(), Arc::clone(&done));
+    let thief = std::thread::spawn(move || {
+        let mut removed = 0;
+        while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            removed += usize::from(fs::remove_file(&lock).is_ok());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        removed
+    });
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                for round in 0..25 {
+                    save(&store, &key(writer * 100 + round), "x").await.expect("saved");
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.expect("no panic");
+    }
+    done.store(true, std::sync::atomic::Ordering::Relaxed);
+    let removed = thief.join().expect("no panic");
+    assert_eq!(store.list().await.expect("readable").len(), 100, "the lock was removed {removed} times");
+    assert!(removed > 5, "{removed}");
 }
 
 #[tokio::test]

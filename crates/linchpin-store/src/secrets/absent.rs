@@ -24,11 +24,13 @@ impl Sealed {
 }
 
 impl Encoding for Sealed {
+    type Sealed = Vec<u8>;
+
     fn open(&self, origin: &Origin<'_>, _: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         Err(StoreError::Sealed { path: origin.path().to_owned(), problem: IdentityError::NotBuilt })
     }
 
-    fn seal(&self, _: Zeroizing<Vec<u8>>, _: bool) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    fn seal(&self, _: Zeroizing<Vec<u8>>, _: bool) -> Result<Vec<u8>, StoreError> {
         Err(StoreError::Sealed { path: self.0.clone(), problem: IdentityError::NotBuilt })
     }
 }

@@ -113,7 +113,13 @@ fn parse(text: &str) -> Option<Identity> {
 }
 
 impl Encoding for Sealed {
-    fn open(&self, origin: &Origin<'_>, bytes: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    type Sealed = Vec<u8>;
+
+    fn open(
+        &self,
+        origin: &Origin<'_>,
+        mut bytes: Zeroizing<Vec<u8>>,
+    ) -> Result<Zeroizing<Vec<u8>>, StoreError> {
         let failed = |problem| StoreError::Sealed { path: origin.path().to_owned(), problem };
         let (identity, place) = match self.0.find(origin.path())? {
             Ok(found) => found,
@@ -122,6 +128,8 @@ impl Encoding for Sealed {
             }
         };
         let damaged = || failed(IdentityError::Damaged { kept_copy: origin.keep_aside() });
+        // What is encrypted need not be zeroed.
+        let bytes = std::mem::take(&mut *bytes);
         let decryptor = Decryptor::new_buffered(&bytes[..]).map_err(|_| damaged())?;
         let mut reader = decryptor.decrypt(std::iter::once(identity as &dyn age::Identity)).map_err(
             |error| match error {
@@ -134,7 +142,7 @@ impl Encoding for Sealed {
         Ok(json)
     }
 
-    fn seal(&self, json: Zeroizing<Vec<u8>>, is_new: bool) -> Result<Zeroizing<Vec<u8>>, StoreError> {
+    fn seal(&self, json: Zeroizing<Vec<u8>>, is_new: bool) -> Result<Vec<u8>, StoreError> {
         let path = &self.0.file;
         let (identity, _) = match self.0.find(path)? {
             Ok(found) => found,
@@ -145,6 +153,6 @@ impl Encoding for Sealed {
             }
         };
         let sealed = age::encrypt(&identity.to_public(), &json);
-        sealed.map(Zeroizing::new).map_err(|_| StoreError::Injected("the store cannot be encrypted"))
+        sealed.map_err(|_| StoreError::Injected("the store cannot be encrypted"))
     }
 }

@@ -1,0 +1,187 @@
+//! Somebody removes the lock files while a transaction holds one (F11): the next taker makes a new file, and the
+//! token is spent once all the same.
+#![expect(clippy::print_stdout, reason = "`--nocapture` shows the figures")]
+
+use std::path::PathBuf;
+
+use linchpin_store::{Directories, FileStore, LockError, StoreError, StoreKind, StoredRecord, SystemClock};
+
+use super::*;
+use crate::CredentialError;
+
+/// A machine whose file store two processes share.
+struct Machine {
+    home: tempfile::TempDir,
+    endpoint: Arc<Scripted>,
+}
+
+impl Machine {
+    /// Signed in with `A1`/`R1`, which have ended.
+    async fn new(delay: Duration) -> Self {
+        let home = tempfile::tempdir().expect("a directory");
+        let machine = Self { home, endpoint: Arc::new(Scripted { delay, ..Scripted::default() }) };
+        machine.process().sign_in(record("A1", "R1")).await.expect("saved");
+        machine
+    }
+
+    fn directories(&self) -> Directories {
+        Directories::under(self.home.path().join("home")).expect("absolute")
+    }
+
+    fn process(&self) -> Credential {
+        self.process_over(Arc::new(FileStore::new(&self.directories())))
+    }
+
+    fn process_over(&self, store: Arc<dyn Store>) -> Credential {
+        Authority::new(store, self.endpoint.clone(), Arc::new(SystemClock)).credential(key())
+    }
+
+    /// Starts a refresh and waits until the provider has been asked.
+    async fn refreshing(&self) -> tokio::task::JoinHandle<Result<AccessToken, CredentialError>> {
+        let first = self.process();
+        let running = tokio::spawn(async move { first.access_token(Wait::Transaction).await });
+        while self.presented().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        running
+    }
+
+    fn presented(&self) -> Vec<String> {
+        lock(&self.endpoint.presented).clone()
+    }
+
+    async fn saved(&self) -> Option<Record> {
+        FileStore::new(&self.directories()).load(&key()).await.expect("readable")
+    }
+
+    fn remove_locks(&self) {
+        remove_all(&self.directories().locks());
+    }
+}
+
+fn remove_all(locks: &std::path::Path) {
+    for entry in std::fs::read_dir(locks).expect("readable") {
+        std::fs::remove_file(entry.expect("an entry").path()).expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn f11_a_lock_removed_during_an_exchange_lets_nobody_spend_the_token_beside_it() {
+    let machine = Machine::new(Duration::from_millis(500)).await;
+    let first = machine.refreshing().await;
+    machine.remove_locks();
+    let others = futures_of(3, || {
+        let other = machine.process();
+        async move { other.access_token(Wait::Transaction).await }
+    });
+    for other in others {
+        assert_eq!(token(&other.await.expect("no panic")), "A2");
+    }
+    assert_eq!(token(&first.await.expect("no panic")), "A2");
+    assert_eq!(machine.presented(), ["R1"], "presented once");
+    let saved = machine.saved().await.expect("a record");
+    assert_eq!((saved.refresh_token, saved.exchange), (Some(Secret::new("R2")), None));
+    println!("f11: the lock file removed during an exchange, 3 other processes: 1 presentation, 0 lost");
+}
+
+#[tokio::test]
+async fn f11_a_lock_removed_with_its_directory_is_no_other_case() {
+    let machine = Machine::new(Duration::from_millis(500)).await;
+    let first = machine.refreshing().await;
+    std::fs::remove_dir_all(machine.directories().locks()).expect("removed");
+    assert_eq!(token(&machine.process().access_token(Wait::Transaction).await), "A2");
+    assert_eq!(token(&first.await.expect("no panic")), "A2");
+    assert_eq!(machine.presented(), ["R1"]);
+}
+
+#[tokio::test]
+async fn f11_a_lock_removed_between_the_mark_and_the_request_is_noticed_before_the_token_is_spent() {
+    let machine = Machine::new(Duration::ZERO).await;
+    let locks = machine.directories().locks();
+    let inner = FileStore::new(&machine.directories());
+    let store = Arc::new(Unlinking { inner, locks, saves: AtomicUsize::new(0), sees: Mutex::default() });
+    let credential = machine.process_over(store.clone());
+    assert_eq!(token(&credential.access_token(Wait::Transaction).await), "A2");
+    assert_eq!(machine.presented(), ["R1"]);
+    let sees = lock(&store.sees).clone();
+    assert_eq!(sees, [Some(1), Some(1), None], "marked, marked anew as a first presentation, saved");
+}
+
+#[tokio::test]
+async fn p12_a_sign_out_or_sign_in_past_a_removed_lock_wins() {
+    let machine = Machine::new(Duration::from_millis(300)).await;
+    let first = machine.refreshing().await;
+    machine.remove_locks();
+    machine.process().sign_out().await.expect("signed out");
+    let error = first.await.expect("no panic").expect_err("signed out");
+    assert!(
+        matches!(error, CredentialError::SignInRequired { reason: SignInReason::NotSignedIn, .. }),
+        "{error}"
+    );
+    assert!(machine.saved().await.is_none(), "nothing is brought back");
+
+    let machine = Machine::new(Duration::from_millis(300)).await;
+    let first = machine.refreshing().await;
+    machine.remove_locks();
+    let again = Record { expires_at_ms: None, ..record("B1", "S1") };
+    machine.process().sign_in(again).await.expect("saved");
+    assert_eq!(token(&first.await.expect("no panic")), "B1");
+    assert_eq!(machine.saved().await.expect("a record").refresh_token, Some(Secret::new("S1")));
+}
+
+fn futures_of<F: Future<Output: Send + 'static> + Send + 'static>(
+    count: usize,
+    make: impl Fn() -> F,
+) -> Vec<tokio::task::JoinHandle<F::Output>> {
+    (0..count).map(|_| tokio::spawn(make())).collect()
+}
+
+/// Removes the lock files after the first save through it.
+#[derive(Debug)]
+struct Unlinking {
+    inner: FileStore,
+    locks: PathBuf,
+    saves: AtomicUsize,
+    /// The presentations of each saved record's mark.
+    sees: Mutex<Vec<Option<u32>>>,
+}
+
+#[async_trait]
+impl Store for Unlinking {
+    fn kind(&self) -> StoreKind {
+        self.inner.kind()
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    async fn load(&self, key: &CredentialKey) -> Result<Option<Record>, StoreError> {
+        self.inner.load(key).await
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.inner.ready().await
+    }
+
+    async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
+        self.inner.save(guard, record).await?;
+        lock(&self.sees).push(record.exchange.as_ref().map(|mark| mark.presentations));
+        if self.saves.fetch_add(1, Ordering::SeqCst) == 0 {
+            remove_all(&self.locks);
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError> {
+        self.inner.delete(guard).await
+    }
+
+    async fn list(&self) -> Result<Vec<StoredRecord>, StoreError> {
+        self.inner.list().await
+    }
+
+    async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
+        self.inner.lock(key, request).await
+    }
+}
