@@ -68,6 +68,19 @@ pub async fn check(directories: &Directories, stores: &Stores) -> Vec<Check> {
     for store in stores.all() {
         checks.push(probe(stores, store).await);
     }
+    for (key, before, now) in stores.drifts().await {
+        let what = format!("sign-in {key}");
+        checks.push(if before == now {
+            Check::new(what, Verdict::Fine, format!("read from the {now} store, as before"))
+        } else {
+            Check::new(
+                what,
+                Verdict::Note,
+                format!("last read from the {before} store, now from the {now} store"),
+            )
+            .remedy("an explicit LINCHPIN_STORE ends the guessing")
+        });
+    }
     checks
 }
 

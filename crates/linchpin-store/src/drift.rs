@@ -108,6 +108,13 @@ impl Notes {
         blocking(move || notes.read().map(|mut all| all.remove(&entry))).await.ok().flatten()
     }
 
+    /// All of them, for showing.
+    pub(crate) async fn all(&self) -> Vec<(CredentialKey, Note)> {
+        let notes = self.clone();
+        let all = blocking(move || notes.read()).await.unwrap_or_default();
+        all.into_iter().filter_map(|(entry, note)| Some((CredentialKey::from_entry(&entry)?, note))).collect()
+    }
+
     fn write(&self, entry: String, note: Note) -> Result<(), StoreError> {
         private_dir(self.path.parent().expect("the notes lie in a directory"))?;
         private_dir(self.lock.parent().expect("a lock lies in a directory"))?;

@@ -207,6 +207,22 @@ impl Stores {
         self.notes.last(key).await.map(|note| (note.policy, note.store))
     }
 
+    /// Every sign-in whose last resolution under `auto` was noted, with the store of then and the one that `auto` would
+    /// resolve now. Nothing is noted by looking; empty under another policy.
+    pub async fn drifts(&self) -> Vec<(CredentialKey, StoreKind, StoreKind)> {
+        if self.policy != StorePolicy::Auto {
+            return Vec::new();
+        }
+        let mut drifts = Vec::new();
+        for (key, note) in self.notes.all().await {
+            if note.policy == StorePolicy::Auto {
+                let (now, _) = choose(&self.ask(&key).await);
+                drifts.push((key, note.store, now));
+            }
+        }
+        drifts
+    }
+
     async fn ask(&self, key: &CredentialKey) -> Asked {
         let keyring = match self.keyring.load(key).await {
             Ok(found) => Ok(found.is_some()),

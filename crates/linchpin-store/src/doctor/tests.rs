@@ -83,3 +83,22 @@ async fn f11_a_held_lock_names_its_holder() {
     let checks = machine.check(StorePolicy::File).await;
     assert!(checks.iter().all(|check| check.what != "lock in use"), "{checks:#?}");
 }
+
+#[tokio::test]
+async fn p05_drift_is_shown_and_not_noted_by_looking() {
+    let machine = machine();
+    let stores = machine.stores(StorePolicy::Auto);
+    let _ = stores.resolve(&key(1), &crate::SystemClock).await;
+    let what = format!("sign-in {}", key(1));
+    let checks = machine.check(StorePolicy::Auto).await;
+    assert_eq!(find(&checks, &what).verdict, Verdict::Fine);
+    machine.fake.trouble(Some(Trouble::Fails(KeyringError::Locked)));
+    for _ in 0..2 {
+        let checks = machine.check(StorePolicy::Auto).await;
+        let drift = find(&checks, &what);
+        assert!(
+            drift.verdict == Verdict::Note && drift.found.contains("now from the file store"),
+            "{drift:?}"
+        );
+    }
+}
