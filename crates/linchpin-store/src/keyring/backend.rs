@@ -41,7 +41,7 @@ mod absent {
 
     /// No keyring.
     #[derive(Debug, Default)]
-    pub(crate) struct Platform;
+    pub(crate) struct Platform {}
 
     impl Backend for Platform {
         fn get(&self, _: &str) -> Result<Option<Zeroizing<Vec<u8>>>, KeyringError> {
