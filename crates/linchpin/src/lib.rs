@@ -25,9 +25,11 @@
 //! A process that exits while a refresh is running costs that token its one repeat: call [`Linchpin::drain`] first.
 
 mod client;
+mod installation;
 mod server;
 
 pub use client::{ClientError, McpClient};
+pub use installation::{Builder, Environment, Linchpin, Listed, SetupError};
 pub use linchpin_authority::{
     AccessToken, Authority, Copies, Credential, CredentialError, Leftover, Moved, SignInReason, SignOut,
     Wait, login_command,
@@ -43,4 +45,4 @@ pub use linchpin_store::{
     StoreKind, StorePolicy, StoredRecord, Stores, SystemClock, UnixMs, UserFile, UserFileGuard, Why, doctor,
 };
 pub use linchpin_transport::{Authorization, Endpoint, SendError};
-pub use server::{Builder, Environment, Linchpin, Listed, Server, SetupError, SignInFailed, SignedIn};
+pub use server::{Server, SignInFailed, SignedIn};
