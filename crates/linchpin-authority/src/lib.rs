@@ -7,12 +7,13 @@
 //! waiter knew.
 //!
 //! The rooms: `freshness` and `decide` are pure and say what to do; `exchange` spends a refresh token; `refresh`,
-//! `sign` are the transactions; `credential` is the handle that callers hold.
+//! `sign` are the transactions; `credential` is the handle that callers hold, `authority` the owner of them all.
 //!
 //! # Limitations
 //! When the answer to an exchange is lost and the provider honours no repeat, the sign-in is lost; what is promised
 //! is two presentations at most, no loop and a message that says what happened.
 
+mod authority;
 mod credential;
 mod decide;
 mod error;
@@ -22,7 +23,8 @@ mod refresh;
 mod sign;
 mod token;
 
-pub use credential::{Authority, Copies, Credential};
+pub use authority::{Authority, Copies};
+pub use credential::Credential;
 pub use error::{CredentialError, SignInReason, login_command};
 pub use sign::{Leftover, Moved, SignOut};
 pub use token::{AccessToken, Wait};

@@ -10,7 +10,7 @@ use linchpin_store::{
 };
 
 use super::*;
-use crate::SignInReason;
+use crate::{Authority, SignInReason};
 
 #[cfg(unix)]
 mod lost_lock;

@@ -1,0 +1,92 @@
+//! The one owner of the sign-ins of one store.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use linchpin_oauth::TokenEndpoint;
+use linchpin_store::{Clock, CredentialKey, Store};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Credential;
+use crate::credential::lock;
+
+/// The one owner of the sign-ins of one pinned store (P4): it reads, renews, saves and deletes there and nowhere
+/// else. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Authority(Arc<AuthorityShared>);
+
+/// What all sign-ins of an authority have in common.
+pub(crate) struct AuthorityShared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) endpoint: Arc<dyn TokenEndpoint>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) copies: Copies,
+    pub(crate) tasks: TaskTracker,
+    /// Cancelled when the process ends: nobody waits for a lock any more.
+    pub(crate) closing: CancellationToken,
+    credentials: Mutex<HashMap<CredentialKey, Credential>>,
+}
+
+/// Other stores of the same installation, in which a copy of a sign-in may lie. They share the pinned store's locks,
+/// and nothing is ever read from them to be used (P4): a copy is removed, so that it cannot be mistaken for the sign-in
+/// later.
+#[derive(Debug, Clone, Default)]
+pub struct Copies {
+    /// Where a new sign-in removes a copy.
+    pub at_sign_in: Vec<Arc<dyn Store>>,
+    /// Where a sign-out revokes and removes one.
+    pub at_sign_out: Vec<Arc<dyn Store>>,
+}
+
+impl Authority {
+    /// An authority over `store`, which spends tokens at `endpoint` and tells the time by `clock`.
+    pub fn new(store: Arc<dyn Store>, endpoint: Arc<dyn TokenEndpoint>, clock: Arc<dyn Clock>) -> Self {
+        Self::with_copies(store, endpoint, clock, Copies::default())
+    }
+
+    /// The same for an installation with other stores, in which copies may lie.
+    pub fn with_copies(
+        store: Arc<dyn Store>,
+        endpoint: Arc<dyn TokenEndpoint>,
+        clock: Arc<dyn Clock>,
+        copies: Copies,
+    ) -> Self {
+        let (tasks, closing, credentials) = (TaskTracker::new(), CancellationToken::new(), Mutex::default());
+        Self(Arc::new(AuthorityShared { store, endpoint, clock, copies, tasks, closing, credentials }))
+    }
+
+    /// The pinned store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// The sign-in of `key`, whether there is one yet or not. The same key gives the same [`Credential`], so that
+    /// all of a process share one snapshot and one running transaction.
+    pub fn credential(&self, key: CredentialKey) -> Credential {
+        let mut credentials = lock(&self.0.credentials);
+        credentials.entry(key.clone()).or_insert_with(|| Credential::new(key, &self.0)).clone()
+    }
+
+    /// Waits until running transactions have ended, at most `within`; whether all did. Call it before the process
+    /// exits: a transaction cut off in its exchange costs its one repeat (P7, P10). One that still waits for its lock
+    /// has begun nothing and gives up at once.
+    pub async fn drain(&self, within: Duration) -> bool {
+        self.0.closing.cancel();
+        self.0.tasks.close();
+        tokio::time::timeout(within, self.0.tasks.wait()).await.is_ok()
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("store", &self.0.store).finish_non_exhaustive()
+    }
+}
