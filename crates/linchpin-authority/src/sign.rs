@@ -173,7 +173,7 @@ async fn move_once(shared: &Arc<Shared>, target: &Arc<dyn Store>) -> Result<Opti
     target.save(&guard, &record).await.map_err(failed)?;
     // A copy is removed only after the other was seen to be good.
     if target.load(&shared.key).await.map_err(failed)?.as_ref() != Some(&record) {
-        return Err(failed(StoreError::Injected("the new store does not give back what it was given")));
+        return Err(failed(StoreError::Other("the new store does not give back what it was given")));
     }
     shared.withdraw();
     let leftover = match shared.store.delete(&guard).await {

@@ -198,6 +198,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => answer,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(StoreError::Injected("the runtime is shutting down")),
+        Err(_) => Err(StoreError::Other("the runtime is shutting down")),
     }
 }

@@ -280,7 +280,7 @@ async fn write_read_delete(store: &dyn Store) -> Result<(), StoreError> {
     let read = store.load(&key).await;
     store.delete(&guard).await?;
     if read?.as_ref() != Some(&record) {
-        return Err(StoreError::Injected("it does not give back what it was given"));
+        return Err(StoreError::Other("it does not give back what it was given"));
     }
     Ok(())
 }

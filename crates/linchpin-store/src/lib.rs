@@ -11,8 +11,8 @@
 //! - secrets are [`Secret`], which cannot be printed or serialized by accident (P20).
 //!
 //! # Limitations
-//! The local stores rely on the operating system's advisory file locks. On a network file system whose locks are
-//! no-ops, exclusion is only as good as that file system.
+//! The local stores rely on the operating system's advisory file locks. A file system whose locks do nothing on this
+//! machine is refused; one that keeps them here but not between machines excludes this machine's processes only.
 
 mod aggregate;
 mod aggregate_file;

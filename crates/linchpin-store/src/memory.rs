@@ -55,7 +55,7 @@ impl Store for MemoryStore {
 
     async fn ready(&self) -> Result<(), StoreError> {
         match *self.shared.refuse_saves.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(reason) => Err(StoreError::Injected(reason)),
+            Some(reason) => Err(StoreError::Other(reason)),
             None => Ok(()),
         }
     }

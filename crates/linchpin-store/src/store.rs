@@ -257,9 +257,9 @@ pub enum StoreError {
     /// The lock of the aggregate file was not to be had.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A failure that a test put in.
+    /// A failure that no other variant names; its text says what happened.
     #[error("{0}")]
-    Injected(&'static str),
+    Other(&'static str),
 }
 
 impl StoreError {

@@ -153,6 +153,6 @@ impl Encoding for Sealed {
             }
         };
         let sealed = age::encrypt(&identity.to_public(), &json);
-        sealed.map_err(|_| StoreError::Injected("the store cannot be encrypted"))
+        sealed.map_err(|_| StoreError::Other("the store cannot be encrypted"))
     }
 }
