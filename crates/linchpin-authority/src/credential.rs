@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use linchpin_oauth::TokenEndpoint;
+use linchpin_store::steps::{Step, reached};
 use linchpin_store::{
     Clock, CredentialGuard, CredentialKey, LockRequest, Record, RefusedToken, Store, UnixMs,
 };
@@ -336,11 +337,12 @@ impl Shared {
     }
 
     pub(crate) async fn lock(&self, request: LockRequest) -> Result<CredentialGuard, CredentialError> {
+        reached(Step::PreLock);
         tokio::select! {
             // A lock that is free is taken also at the end: only a wait is given up.
             biased;
             guard = self.store.lock(&self.key, request) => {
-                guard.map_err(|error| CredentialError::Lock(Arc::new(error)))
+                guard.inspect(|_| reached(Step::Locked)).map_err(|error| CredentialError::Lock(Arc::new(error)))
             }
             () = self.closing.cancelled() => Err(CredentialError::Interrupted { key: Box::new(self.key.clone()) }),
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linchpin_oauth::{Exchange, TokenAnswer};
+use linchpin_store::steps::{Step, reached};
 use linchpin_store::{CredentialGuard, LockRequest, Record, StoreError};
 
 use crate::credential::Shared;
@@ -37,6 +38,7 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
     loop {
         let guard = shared.lock(WAIT).await?;
         let mut record = shared.load().await?;
+        reached(Step::Reread);
         if let (Some(marked), Some(found)) = (unsent.take(), &record) {
             record = never_sent(&marked, found).or(record);
         }
@@ -164,7 +166,10 @@ impl Transaction<'_> {
     async fn mark(&self, record: Record, presentations: u32) -> Result<Record, Stop> {
         let record = marked(record, presentations, self.shared.clock.now());
         match self.save(&record).await {
-            Ok(()) => Ok(record),
+            Ok(()) => {
+                reached(Step::Marked);
+                Ok(record)
+            }
             Err(error) if error.is_lost_lock() => Err(Stop::LostLock { marked: None }),
             Err(error) => {
                 // It may lie there all the same, only not durably, and would count as a presentation that never was.
@@ -206,7 +211,10 @@ impl Transaction<'_> {
         if attempt > 0 {
             tracing::warn!(server = %self.shared.key, "the renewed sign-in is saved now");
         }
-        Ok(self.shared.publish(&record))
+        reached(Step::MarkCleared);
+        let token = self.shared.publish(&record);
+        reached(Step::Published);
+        Ok(token)
     }
 
     /// Nothing was obtained. When the token must not be presented again, that is said now and not at the next try.

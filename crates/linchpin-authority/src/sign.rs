@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linchpin_oauth::Revocation;
+use linchpin_store::steps::{Step, reached};
 use linchpin_store::{
     CredentialGuard, KeyringError, LockError, LockRequest, Record, Store, StoreError, StoreKind, UnixMs,
 };
@@ -82,9 +83,12 @@ async fn sign_in_once(shared: &Arc<Shared>, mut record: Record) -> Result<Vec<Le
         Err(error @ StoreError::NewerRecord { .. }) => return Err(CredentialError::Store(Arc::new(error))),
         Err(_) => None,
     };
+    reached(Step::Reread);
     record.generation = predecessor.map_or(1, |predecessor| predecessor.generation + 1);
     shared.store.save(&guard, &record).await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
+    reached(Step::MarkCleared);
     shared.publish(&record);
+    reached(Step::Published);
     let mut leftovers = Vec::new();
     for store in &shared.copies.at_sign_in {
         if let Err(error) = store.delete(&guard).await {
@@ -113,7 +117,9 @@ async fn sign_out_once(shared: &Arc<Shared>) -> Result<SignOut, CredentialError>
     let pinned = remove(shared, &shared.store, &guard)
         .await
         .map_err(|error| CredentialError::Store(Arc::new(error)))?;
+    reached(Step::MarkCleared);
     shared.withdraw();
+    reached(Step::Published);
     let (mut revocation, mut leftovers) = (pinned, Vec::new());
     for store in &shared.copies.at_sign_out {
         match remove(shared, store, &guard).await {

@@ -3,6 +3,8 @@
 
 mod app;
 mod args;
+#[cfg(all(unix, feature = "kill-points"))]
+mod at_step;
 mod browser;
 mod commands;
 mod config;
@@ -29,6 +31,11 @@ fn main() -> ExitCode {
         Err(error) => return ExitCode::from(usage::tell(&error)),
     };
     app::log_to_stderr(&cli.command);
+    #[cfg(all(unix, feature = "kill-points"))]
+    if let Err(failure) = at_step::obey() {
+        output::failure(&failure, false);
+        return ExitCode::from(failure.disposition.exit_code());
+    }
     let json = cli.command.wants_json();
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()

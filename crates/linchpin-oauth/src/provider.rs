@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use linchpin_store::steps::{Step, reached};
 use linchpin_store::{Client, ClientAuthMethod, Record, Secret};
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
@@ -113,8 +114,10 @@ pub(crate) async fn exchange(
             Err(Unsent::Surely(problem)) => return Exchange::NotSent { problem },
             Err(Unsent::Perhaps(problem)) => return Exchange::Unknown { problem },
         };
+        reached(Step::HalfReceived);
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(response, MAX_ANSWER).await;
+        reached(Step::Received);
         classify(status, &headers, body, now())
     };
     match tokio::time::timeout(timeout, whole).await {
@@ -198,7 +201,35 @@ fn request(
             body.append_pair("client_id", &asking.client.id);
         }
     }
-    Ok(request.body(body.finish()))
+    Ok(with_body(request, body.finish()))
+}
+
+#[cfg(not(feature = "kill-points"))]
+fn with_body(request: reqwest::RequestBuilder, body: String) -> reqwest::RequestBuilder {
+    request.body(body)
+}
+
+/// The same bytes in two parts, so that a test can have the process die when half of them are on the wire. A body is
+/// first asked for when the connection is open and nothing was written to it; one that says that it has no more just
+/// now has what it gave before written out.
+#[cfg(feature = "kill-points")]
+fn with_body(request: reqwest::RequestBuilder, body: String) -> reqwest::RequestBuilder {
+    use futures::{StreamExt as _, stream};
+    let length = body.len();
+    let mut first = bytes::Bytes::from(body);
+    let second = first.split_off(length / 2);
+    let connected = stream::once(async move {
+        reached(Step::Connected);
+        Ok::<_, std::io::Error>(first)
+    });
+    let half_sent = stream::once(async move {
+        tokio::task::yield_now().await;
+        reached(Step::HalfSent);
+        Ok(second)
+    });
+    request
+        .header(http::header::CONTENT_LENGTH, length)
+        .body(reqwest::Body::wrap_stream(connected.chain(half_sent)))
 }
 
 /// HTTP Basic with form-encoded id and secret (RFC 6749 section 2.3.1).

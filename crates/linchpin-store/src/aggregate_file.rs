@@ -10,10 +10,10 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::aggregate::{Aggregate, Origin};
-use crate::kill_point::kill_point;
 use crate::lock::{FileLock, lock_blocking};
 use crate::locks::LocalLocks;
 use crate::permissions::private_dir;
+use crate::steps::{Step, reached};
 use crate::{
     CredentialGuard, CredentialKey, Held as _, Hold, LockRequest, Record, StoreError, StoredRecord, atomic,
 };
@@ -134,9 +134,9 @@ impl<E: Encoding> AggregateFile<E> {
         let request = LockRequest { purpose: "save", within: AGGREGATE_WAIT };
         let (mut first, mut swept) = (None, 0);
         loop {
-            kill_point!("before the lock");
+            reached(Step::SavePreLock);
             let lock: FileLock = lock_blocking(&self.lock, request)?;
-            kill_point!("locked");
+            reached(Step::SaveLocked);
             let outcome = self.change_under(&lock, hold, &change);
             // A writer that has lost its lock, and not noticed yet, takes our temporary file for an orphan.
             let is_swept = outcome.as_ref().is_err_and(is_not_found) && swept < SWEPT;
@@ -156,7 +156,7 @@ impl<E: Encoding> AggregateFile<E> {
         change: impl Fn(&mut Aggregate) -> Change<T>,
     ) -> Result<T, StoreError> {
         let (mut aggregate, is_new) = self.read()?;
-        kill_point!("read");
+        reached(Step::SaveReread);
         match change(&mut aggregate) {
             Change::Write(answer) => {
                 let sealed = self.encoding.seal(aggregate.to_bytes(), is_new)?;

@@ -7,8 +7,8 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 
 use crate::StoreError;
-use crate::kill_point::kill_point;
 use crate::permissions::{check_file, io_error};
+use crate::steps::{Step, reached};
 
 /// Replaces `path` by `content`: a temporary file in the same directory, private from its creation, synced, renamed
 /// over `path`, and the directory synced. A crash at any instant leaves the old or the new content.
@@ -30,17 +30,17 @@ pub(crate) fn replace_if(
     remove_orphans(dir, &prefix);
 
     let mut temporary = temporary(dir, &prefix)?;
-    kill_point!("temporary made");
+    reached(Step::TemporaryMade);
     let file = temporary.as_file_mut();
     file.write_all(content).map_err(|source| io_error("write", path, source))?;
-    kill_point!("written");
+    reached(Step::Written);
     file.sync_all().map_err(|source| io_error("write", path, source))?;
-    kill_point!("synced");
+    reached(Step::Synced);
     may()?;
     temporary.persist(path).map_err(|error| io_error("replace", path, error.error))?;
-    kill_point!("renamed");
+    reached(Step::Renamed);
     sync_dir(dir)?;
-    kill_point!("directory synced");
+    reached(Step::DirectorySynced);
     Ok(())
 }
 

@@ -27,7 +27,6 @@ mod drift;
 mod file;
 mod key;
 mod keyring;
-mod kill_point;
 mod lock;
 mod locks;
 mod memory;
@@ -39,6 +38,7 @@ mod resolve;
 mod samples;
 mod secret;
 mod secrets;
+pub mod steps;
 mod store;
 mod user_file;
 

@@ -3,6 +3,8 @@
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "kill-points")]
+use linchpin_store::steps::Step;
 use linchpin_store::{LockRequest, Store};
 
 use crate::child::Act;
@@ -81,15 +83,15 @@ async fn lock(store: &dyn Store) -> Duration {
 
 /// The points of a save in their order; from `renamed` on, the new record is there.
 #[cfg(feature = "kill-points")]
-const POINTS: [&str; 8] = [
-    "before the lock",
-    "locked",
-    "read",
-    "temporary made",
-    "written",
-    "synced",
-    "renamed",
-    "directory synced",
+const POINTS: [Step; 8] = [
+    Step::SavePreLock,
+    Step::SaveLocked,
+    Step::SaveReread,
+    Step::TemporaryMade,
+    Step::Written,
+    Step::Synced,
+    Step::Renamed,
+    Step::DirectorySynced,
 ];
 
 #[cfg(feature = "kill-points")]
@@ -97,19 +99,19 @@ const RUNS: usize = 20;
 
 /// One run: a child dies at `point`; what the next process finds. The answer is how long it waited for the lock.
 #[cfg(feature = "kill-points")]
-async fn die_at(machine: &Machine, point: &str, old: Option<&str>) -> Duration {
+async fn die_at(machine: &Machine, point: Step, old: Option<&str>) -> Duration {
     use std::os::unix::process::ExitStatusExt as _;
     let store = machine.store();
     let place = format!("{:?}, {point}, {old:?}", machine.kind);
-    let status = machine.spawn(&Act::DieAt { point: point.to_owned() }).wait().expect("waited for");
+    let status = machine.spawn(&Act::DieAt { point: point.name().to_owned() }).wait().expect("waited for");
     assert_eq!(status.signal(), Some(9), "{place}: it was not killed there");
-    let is_mid_write = ["temporary made", "written", "synced"].contains(&point);
+    let is_mid_write = (Step::TemporaryMade..Step::Renamed).contains(&point);
     assert_eq!(machine.temporaries(), usize::from(is_mid_write), "{place}");
 
     let took = lock(&*store).await;
     // A first save into the encrypted file makes the identity by the same steps, and dies in those.
-    let is_new = point == "directory synced" || point == "renamed";
-    let is_of_identity = machine.kind == Kind::SecretsMade && old.is_none() && is_mid_write_or_after(point);
+    let is_new = point >= Step::Renamed;
+    let is_of_identity = machine.kind == Kind::SecretsMade && old.is_none() && point >= Step::TemporaryMade;
     let expected = if is_new && !is_of_identity { Some("new") } else { old };
     assert_eq!(kept(&*store, 0).await.as_deref(), expected, "{place}");
     if old.is_some() {
@@ -119,11 +121,6 @@ async fn die_at(machine: &Machine, point: &str, old: Option<&str>) -> Duration {
     assert_eq!(kept(&*store, 0).await.as_deref(), Some("old"), "{place}");
     assert_eq!(machine.temporaries(), 0, "{place}: swept by the next save");
     took
-}
-
-#[cfg(feature = "kill-points")]
-fn is_mid_write_or_after(point: &str) -> bool {
-    POINTS.iter().position(|one| *one == point) >= Some(3)
 }
 
 #[cfg(feature = "kill-points")]

@@ -73,12 +73,13 @@ async fn f11_a_child_of_the_holder_does_not_keep_the_lock() {
 #[cfg(feature = "kill-points")]
 #[tokio::test]
 async fn f13_a_directory_swapped_under_a_save_costs_nothing_in_either() {
-    for point in ["temporary made", "written", "synced"] {
+    use linchpin_store::steps::Step;
+    for point in [Step::TemporaryMade, Step::Written, Step::Synced] {
         for by_link in [false, true] {
             let machine = Machine::new(Kind::File);
             crate::machine::save(&*machine.store(), 0, "old").await;
             let before = std::fs::read(machine.home().join("credentials.json")).expect("there");
-            let child = machine.spawn(&Act::SwapAt { point: point.to_owned(), by_link });
+            let child = machine.spawn(&Act::SwapAt { point: point.name().to_owned(), by_link });
             let output = child.wait_with_output().expect("waited for");
             let printed = String::from_utf8_lossy(&output.stdout).into_owned();
             let error = printed.lines().find_map(|line| line.strip_prefix("refused: ")).expect("it fails");
