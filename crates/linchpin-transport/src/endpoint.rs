@@ -104,6 +104,15 @@ pub enum SendError {
     /// No token: see the cause.
     #[error(transparent)]
     Credential(#[from] CredentialError),
+    /// The server refused the request, and no token is to be had without a person.
+    #[error("{error}")]
+    SignInRequired {
+        /// Why there is no token.
+        #[source]
+        error: CredentialError,
+        /// The challenge, all header lines joined by commas; empty when there was none.
+        challenge: String,
+    },
     /// The server refused the request, and once more after recovery.
     #[error("{server} refuses the sign-in even with a renewed token; run `{command}`")]
     AuthenticationRequired {
@@ -157,7 +166,7 @@ impl SendError {
     /// What can be done about it.
     pub fn disposition(&self) -> Disposition {
         match self {
-            Self::Credential(error) => error.disposition(),
+            Self::Credential(error) | Self::SignInRequired { error, .. } => error.disposition(),
             Self::AuthenticationRequired { .. } | Self::InsufficientScope { .. } => Disposition::SignIn,
             Self::Unreachable { .. } => Disposition::Retry,
             Self::Redirected { .. } => Disposition::Configuration,
@@ -207,8 +216,10 @@ impl Endpoint {
         if outgoing.recovery == Recovery::Spent {
             return Err(self.authentication_required(credential, &token, &answer));
         }
+        let challenge = answer.challenge();
         drop(answer);
-        let renewed = credential.recover(&token, outgoing.wait).await?;
+        let recovered = credential.recover(&token, outgoing.wait).await;
+        let renewed = recovered.map_err(|error| refused(error, challenge))?;
         if outgoing.wait.is_over() {
             // The caller has gone; the renewed token is there for the next request (P18).
             return Err(CredentialError::TimedOut { key: Box::new(credential.key().clone()) }.into());
@@ -241,7 +252,7 @@ impl Endpoint {
         };
         let answer = self.once(outgoing, None).await?;
         match answer.status() {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(error.into()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused(error, answer.challenge())),
             _ => Ok(answer),
         }
     }
@@ -323,6 +334,14 @@ impl Endpoint {
         }
         let origin = next.origin().ascii_serialization();
         Err(SendError::Redirected { server: Box::new(self.0.server.clone()), origin })
+    }
+}
+
+/// A refusal that no token answers: with the challenge, when it is for a person to take up.
+fn refused(error: CredentialError, challenge: String) -> SendError {
+    match error {
+        CredentialError::SignInRequired { .. } => SendError::SignInRequired { error, challenge },
+        other => other.into(),
     }
 }
 

@@ -45,8 +45,10 @@ pub enum ClientError {
         message: String,
     },
     /// A person has to sign in, or the sign-in lacks scopes.
-    #[error("the server refuses the sign-in; run `{command}`")]
+    #[error("{message}")]
     AuthenticationRequired {
+        /// Why, and what to run.
+        message: String,
         /// The command that signs in.
         command: String,
         /// The challenge, if there was one.
@@ -203,12 +205,20 @@ fn http_status(status: u16, retry_after: Option<&str>) -> ClientError {
     }
 }
 
+fn authentication_required(message: String, login: &str, challenge: &str) -> ClientError {
+    let challenge = Some(challenge.to_owned()).filter(|challenge| !challenge.is_empty());
+    ClientError::AuthenticationRequired { message, command: login.to_owned(), challenge }
+}
+
 /// What the transport failed with, found where rmcp put it.
 fn sent(error: &(dyn StdError + 'static), login: &str) -> ClientError {
     let mut source = Some(error);
     while let Some(cause) = source {
         if let Some(error) = cause.downcast_ref::<StreamableHttpError<SendError>>() {
             return match error {
+                StreamableHttpError::Client(error @ SendError::SignInRequired { challenge, .. }) => {
+                    authentication_required(error.to_string(), login, challenge)
+                }
                 StreamableHttpError::Client(error) => {
                     ClientError::Send { message: error.to_string(), disposition: error.disposition() }
                 }
@@ -222,10 +232,10 @@ fn sent(error: &(dyn StdError + 'static), login: &str) -> ClientError {
                     http_status(text[5..].parse().unwrap_or_default(), None)
                 }
                 other => match other.auth_challenge() {
-                    Some(challenge) => ClientError::AuthenticationRequired {
-                        command: login.to_owned(),
-                        challenge: Some(challenge.to_owned()).filter(|challenge| !challenge.is_empty()),
-                    },
+                    Some(challenge) => {
+                        let message = format!("the server refuses the sign-in; run `{login}`");
+                        authentication_required(message, login, challenge)
+                    }
                     None => ClientError::Protocol(other.to_string()),
                 },
             };

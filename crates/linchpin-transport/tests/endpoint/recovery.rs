@@ -88,10 +88,9 @@ async fn p17_a_request_refused_again_keeps_its_challenge_and_makes_no_further_ex
     assert_eq!((bench.kit.counts().exchanges, bench.sent()), (1, 2));
     for _ in 0..3 {
         let again = endpoint.send(&call("a")).await.expect_err("refused");
-        let SendError::Credential(CredentialError::SignInRequired { reason, .. }) = &again else {
-            panic!("{again:?}")
-        };
-        assert_eq!(*reason, SignInReason::RefusedAfterExchange);
+        let SendError::SignInRequired { error, challenge: kept } = &again else { panic!("{again:?}") };
+        let CredentialError::SignInRequired { reason, .. } = error else { panic!("{error:?}") };
+        assert_eq!((reason, kept.as_str()), (&SignInReason::RefusedAfterExchange, challenge[0].1));
     }
     assert_eq!((bench.kit.counts().exchanges, bench.sent()), (1, 5));
     bench.finish(&[format!("{error} {error:?}")]);
@@ -203,6 +202,9 @@ async fn p18_without_a_sign_in_the_server_decides() {
     let error = endpoint.send(&call("a")).await.expect_err("not signed in");
     assert_eq!(error.disposition(), Disposition::SignIn);
     assert!(error.to_string().contains("linchpin login"), "{error}");
+    // What a sign-in is to ask for is in the challenge.
+    let SendError::SignInRequired { challenge, .. } = &error else { panic!("{error:?}") };
+    assert!(challenge.contains("resource_metadata="), "{challenge}");
     bench.kit.configure(|config| config.auth = AuthMode::Open);
     assert_eq!(endpoint.send(&call("a")).await.expect("an answer").status(), StatusCode::OK);
     bench.kit.configure(|config| config.auth = AuthMode::Provider);

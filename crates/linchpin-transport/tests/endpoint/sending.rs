@@ -1,6 +1,5 @@
 //! What is said of a request that failed, and what is read of an answer.
 
-use linchpin_authority::CredentialError;
 use linchpin_store::Disposition;
 use linchpin_testkit::{Endpoint as At, Fault};
 use linchpin_transport::{Authorization, Endpoint, ReadError, SendError, Sent};
@@ -57,7 +56,7 @@ async fn p20_nothing_that_can_be_printed_holds_a_secret() {
     let answer = endpoint.send(&outgoing).await.expect("an answer");
     bench.kit.revoke_grants();
     let error = endpoint.send(&outgoing).await.expect_err("revoked");
-    assert!(matches!(error, SendError::Credential(CredentialError::SignInRequired { .. })), "{error:?}");
+    assert!(matches!(error, SendError::SignInRequired { .. }), "{error:?}");
     let shown = format!("{outgoing:?} {answer:?} {endpoint:?} {error:?} {error}");
     assert!(!shown.contains("planted"), "{shown}");
     bench.finish(&[shown]);
