@@ -12,6 +12,8 @@ use linchpin_store::{
 use super::*;
 use crate::{Authority, SignInReason};
 
+mod clocks;
+mod drops;
 #[cfg(unix)]
 mod lost_lock;
 
