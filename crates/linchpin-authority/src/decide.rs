@@ -79,7 +79,7 @@ pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Dec
         if !is_refused && life.is_live(now) { Decision::Adopt } else { otherwise }
     };
     let refused_lately = record.refused.as_ref().is_some_and(|refused| {
-        refused.fingerprint == access && now.since(refused.at_ms) < NO_EXCHANGE_AFTER_REFUSAL
+        refused.fingerprint == access && is_lately(refused.at_ms, NO_EXCHANGE_AFTER_REFUSAL, now)
     });
     if is_refused && refused_lately && record.is_renewable() {
         return Decision::SignInRequired(SignInReason::RefusedAfterExchange);
@@ -99,6 +99,12 @@ pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Dec
         return instead(Decision::RetryAt(at));
     }
     Decision::Exchange { presentations: presented + 1 }
+}
+
+/// Whether `at` was less than `span` ago. By a clock that was set back since, it lies ahead: what lies further ahead
+/// than `span` was long ago, or nothing would end before the clock has caught up.
+pub(crate) fn is_lately(at: UnixMs, span: Duration, now: UnixMs) -> bool {
+    now.since(at) < span && at.since(now) < span
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use linchpin_oauth::{Exchange, TokenAnswer};
 use linchpin_store::{DeadToken, ExchangeMark, Fingerprint, Record, RefusedToken, UnixMs};
 
-use crate::decide::{LONGEST_RETRY, PRESENTATIONS};
+use crate::decide::{LONGEST_RETRY, PRESENTATIONS, is_lately};
 
 /// How often a request that had no effect is made within one transaction.
 const TRIES: u32 = 3;
@@ -113,7 +113,7 @@ pub(crate) fn may_be_running(record: &Record, lock_made: Option<UnixMs>, now: Un
     let (Some(mark), Some(made)) = (&record.exchange, lock_made) else { return false };
     record.refresh_fingerprint().as_ref() == Some(&mark.fingerprint)
         && mark.at_ms <= made
-        && now < made.after(LONGEST_EXCHANGE)
+        && is_lately(made, LONGEST_EXCHANGE, now)
 }
 
 /// `record` after a rotation. What the answer leaves out is carried forward (P14).

@@ -19,6 +19,8 @@ mod decide;
 mod error;
 mod exchange;
 mod freshness;
+#[cfg(test)]
+mod histories;
 mod refresh;
 mod sign;
 mod token;

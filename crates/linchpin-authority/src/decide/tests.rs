@@ -1,7 +1,8 @@
 use linchpin_store::{Client, ClientAuthMethod, DeadToken, ExchangeMark, RefusedToken, Registration, Secret};
-use proptest::prelude::*;
 
 use super::*;
+
+mod properties;
 
 const NOW: UnixMs = UnixMs(1_000_000_000);
 
@@ -48,6 +49,10 @@ fn ended(record: &mut Record) {
     record.expires_at_ms = Some(NOW.before(Duration::from_secs(1)));
 }
 
+fn nearly_ended(record: &mut Record) {
+    record.expires_at_ms = Some(NOW.after(Duration::from_secs(40)));
+}
+
 fn in_its_last_moments(record: &mut Record) {
     record.expires_at_ms = Some(NOW.after(Duration::from_secs(3)));
 }
@@ -62,7 +67,11 @@ fn mark(token: &str, presentations: u32, ago: u64) -> ExchangeMark {
 }
 
 fn refused(token: &str, ago: u64) -> RefusedToken {
-    RefusedToken { fingerprint: fp(token), at_ms: NOW.before(Duration::from_secs(ago)) }
+    refused_at(token, NOW.before(Duration::from_secs(ago)))
+}
+
+fn refused_at(token: &str, at_ms: UnixMs) -> RefusedToken {
+    RefusedToken { fingerprint: fp(token), at_ms }
 }
 
 fn refused_for_good() -> Decision {
@@ -80,6 +89,9 @@ fn p06_every_row_of_the_decision() {
     let refused_a = Cause::Refused(fp("A"));
     let refused_older = Cause::Refused(fp("older"));
     let soon = NOW.after(Duration::from_secs(20));
+    let minute = Cause::Short(fp("A"), Duration::from_secs(60));
+    let day = Cause::Short(fp("A"), Duration::from_secs(86_400));
+    let older_short = Cause::Short(fp("older"), Duration::from_secs(60));
 
     let rows: Vec<(&str, Option<Record>, &Cause, Decision)> = vec![
         ("no record", None, &start, SignInRequired(SignInReason::NotSignedIn)),
@@ -124,6 +136,114 @@ fn p06_every_row_of_the_decision() {
             Some(with(|r| r.refused = Some(refused("older", 1)))),
             &refused_a,
             first.clone(),
+        ),
+        (
+            "refused right after its exchange, by a clock that was set back since",
+            Some(with(|r| r.refused = Some(refused_at("A", NOW.after(Duration::from_secs(86_400)))))),
+            &refused_a,
+            first.clone(),
+        ),
+        (
+            "refused right after its exchange, by a clock a little ahead",
+            Some(with(|r| r.refused = Some(refused_at("A", NOW.after(Duration::from_secs(29)))))),
+            &refused_a,
+            SignInRequired(SignInReason::RefusedAfterExchange),
+        ),
+        (
+            "refused right after its exchange, and not to be renewed",
+            Some(with(|r| {
+                r.refused = Some(refused("A", 1));
+                r.refresh_token = None;
+            })),
+            &refused_a,
+            SignInRequired(SignInReason::NotRenewable),
+        ),
+        (
+            "refused right after its exchange, and dead",
+            Some(with(|r| {
+                r.refused = Some(refused("A", 1));
+                r.dead = Some(dead("R"));
+            })),
+            &refused_a,
+            refused_for_good(),
+        ),
+        (
+            "noted as refused to another, renewable: this asker was not refused",
+            Some(with(|r| r.refused = Some(refused("A", 1)))),
+            &start,
+            Adopt,
+        ),
+        ("no record, more life needed", None, &minute, SignInRequired(SignInReason::NotSignedIn)),
+        ("more life needed, and there", Some(record()), &minute, Adopt),
+        ("more life needed than any token has, in the first half of its life", Some(record()), &day, Adopt),
+        (
+            "more life needed than any token has, in the second half",
+            Some(with(|r| r.expires_at_ms = Some(NOW.after(Duration::from_secs(50))))),
+            &day,
+            first.clone(),
+        ),
+        ("more life needed than is left", Some(with(nearly_ended)), &minute, first.clone()),
+        ("more life needed than a token had that is replaced", Some(record()), &older_short, Adopt),
+        (
+            "more life needed, replaced, the new one near its end: its own asker has it renewed",
+            Some(with(nearly_ended)),
+            &older_short,
+            Adopt,
+        ),
+        ("more life needed, replaced, ended again", Some(with(ended)), &older_short, first.clone()),
+        (
+            "more life needed, no refresh token: what is there is used",
+            Some(with(|r| {
+                nearly_ended(r);
+                r.refresh_token = None;
+            })),
+            &minute,
+            Adopt,
+        ),
+        (
+            "more life needed, dead: what is there is used",
+            Some(with(|r| {
+                nearly_ended(r);
+                r.dead = Some(dead("R"));
+            })),
+            &minute,
+            Adopt,
+        ),
+        (
+            "more life needed, ended, no refresh token",
+            Some(with(|r| {
+                ended(r);
+                r.refresh_token = None;
+            })),
+            &minute,
+            SignInRequired(SignInReason::NotRenewable),
+        ),
+        (
+            "more life needed, a mark: the one repeat",
+            Some(with(|r| {
+                nearly_ended(r);
+                r.exchange = Some(mark("R", 1, 0));
+            })),
+            &minute,
+            Exchange { presentations: 2 },
+        ),
+        (
+            "more life needed, presented twice: what is there is used",
+            Some(with(|r| {
+                nearly_ended(r);
+                r.exchange = Some(mark("R", 2, 0));
+            })),
+            &minute,
+            Adopt,
+        ),
+        (
+            "more life needed, to be left alone: what is there is used",
+            Some(with(|r| {
+                nearly_ended(r);
+                r.retry_at_ms = Some(soon);
+            })),
+            &minute,
+            Adopt,
         ),
         (
             "ended, no refresh token",
@@ -185,6 +305,45 @@ fn p06_every_row_of_the_decision() {
             Exchange { presentations: 2 },
         ),
         (
+            "ended, the mark of a process that is gone: the one repeat, however long ago",
+            Some(with(|r| {
+                ended(r);
+                r.exchange = Some(ExchangeMark { pid: std::process::id() + 1, ..mark("R", 1, 86_400) });
+            })),
+            &start,
+            Exchange { presentations: 2 },
+        ),
+        (
+            "a mark over a token that is good: nothing to repeat",
+            Some(with(|r| r.exchange = Some(mark("R", 1, 0)))),
+            &start,
+            Adopt,
+        ),
+        (
+            "the one repeat, but the provider is to be left alone",
+            Some(with(|r| {
+                r.exchange = Some(mark("R", 1, 0));
+                r.retry_at_ms = Some(soon);
+            })),
+            &refused_a,
+            RetryAt(soon),
+        ),
+        (
+            "dead, under the mark of the exchange that killed it",
+            Some(with(|r| {
+                r.exchange = Some(mark("R", 1, 0));
+                r.dead = Some(dead("R"));
+            })),
+            &refused_a,
+            refused_for_good(),
+        ),
+        (
+            "presented more often than this version ever would",
+            Some(with(|r| r.exchange = Some(mark("R", u32::MAX, 0)))),
+            &refused_a,
+            SignInRequired(SignInReason::OutcomeUnknown),
+        ),
+        (
             "a mark of another token",
             Some(with(|r| r.exchange = Some(mark("Q", 2, 0)))),
             &refused_a,
@@ -225,72 +384,5 @@ fn p06_every_row_of_the_decision() {
     ];
     for (row, record, cause, expected) in rows {
         assert_eq!(decide(record.as_ref(), cause, NOW), expected, "{row}");
-    }
-}
-
-fn any_token() -> impl Strategy<Value = &'static str> {
-    prop::sample::select(vec!["A", "B", "R", "S"])
-}
-
-fn any_record() -> impl Strategy<Value = Record> {
-    let time = || 0..2_000_000_000u64;
-    (
-        any_token(),
-        prop::option::of(any_token()),
-        time(),
-        prop::option::of(time()),
-        prop::option::of((any_token(), 1..4u32, time())),
-        prop::option::of(any_token()),
-        prop::option::of((any_token(), time())),
-        prop::option::of(time()),
-    )
-        .prop_map(|(access, refresh, obtained, ends, exchange, dead_token, refused, retry)| Record {
-            access_token: Secret::new(access),
-            refresh_token: refresh.map(Secret::new),
-            obtained_at_ms: UnixMs(obtained),
-            expires_at_ms: ends.map(UnixMs),
-            exchange: exchange.map(|(token, presentations, at)| ExchangeMark {
-                fingerprint: fp(token),
-                presentations,
-                at_ms: UnixMs(at),
-                pid: 1,
-            }),
-            dead: dead_token.map(dead),
-            refused: refused.map(|(token, at)| RefusedToken { fingerprint: fp(token), at_ms: UnixMs(at) }),
-            retry_at_ms: retry.map(UnixMs),
-            ..record()
-        })
-}
-
-fn any_cause() -> impl Strategy<Value = Cause> {
-    prop_oneof![
-        prop::option::of(any_token()).prop_map(|token| Cause::Ended(token.map(fp))),
-        any_token().prop_map(|token| Cause::Refused(fp(token))),
-    ]
-}
-
-proptest! {
-    #[test]
-    fn p10_a_dead_token_is_never_presented(record in any_record(), cause in any_cause(), now in 0..2_000_000_000u64) {
-        if let Decision::Exchange { presentations } = decide(Some(&record), &cause, UnixMs(now)) {
-            prop_assert!(record.is_renewable());
-            prop_assert!((1..=PRESENTATIONS).contains(&presentations));
-        }
-    }
-
-    #[test]
-    fn p16_a_refused_token_is_never_adopted(record in any_record(), cause in any_cause(), now in 0..2_000_000_000u64) {
-        if decide(Some(&record), &cause, UnixMs(now)) == Decision::Adopt
-            && let Cause::Refused(rejected) = &cause
-        {
-            prop_assert_ne!(&record.access_token.fingerprint(), rejected);
-        }
-    }
-
-    #[test]
-    fn p16_a_late_refusal_of_an_older_token_costs_no_exchange(record in any_record(), now in 0..2_000_000_000u64) {
-        let life = Life { obtained: record.obtained_at_ms, ends: record.expires_at_ms };
-        prop_assume!(life.freshness(UnixMs(now), 0.0) == Freshness::Fresh && !record.is_refused());
-        prop_assert_eq!(decide(Some(&record), &Cause::Refused(fp("older")), UnixMs(now)), Decision::Adopt);
     }
 }

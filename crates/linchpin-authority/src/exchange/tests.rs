@@ -116,6 +116,9 @@ fn f11_a_mark_older_than_the_lock_may_be_of_an_exchange_that_is_running() {
         (&under_mark, made(6_000), 40_999, true),
         (&under_mark, made(6_000), 41_000, false),
         (&under_mark, made(4_999), 5_000, false),
+        // Made by a clock that was ahead and is right again: nobody waits until it has caught up.
+        (&under_mark, made(86_400_000), 86_365_001, true),
+        (&under_mark, made(86_400_000), 86_365_000, false),
         (&under_mark, None, 5_000, false),
         (&other_token, made(6_000), 6_000, false),
         (&plain, made(6_000), 6_000, false),
