@@ -9,7 +9,8 @@ use arc_swap::ArcSwapOption;
 use linchpin_oauth::TokenEndpoint;
 use linchpin_store::steps::{Step, reached};
 use linchpin_store::{
-    Clock, CredentialGuard, CredentialKey, LockRequest, Record, RefusedToken, Store, UnixMs,
+    Clock, CredentialGuard, CredentialKey, LockError, LockHolder, LockRequest, Record, RefusedToken,
+    SignInTurn, Store, UnixMs,
 };
 use rand::Rng as _;
 use tokio::sync::watch;
@@ -20,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::authority::{AuthorityShared, Copies};
 use crate::decide::Cause;
 use crate::freshness::{Freshness, Life};
-use crate::sign::{self, Leftover, Moved, SignOut};
+use crate::sign::{self, Imported, Leftover, Moved, Replace, SignOut, Turn};
 use crate::{AccessToken, CredentialError, Wait, refresh};
 
 /// After a background renewal failed, the next request that could start one waits this long.
@@ -187,6 +188,33 @@ impl Credential {
         self.owned(async move { sign::sign_in(&shared, record).await }).await
     }
 
+    /// The turn to send a person through a browser, waited for at most `within`; of several processes that want one
+    /// sign-in, one opens a page and the others find its result, if that has the `scopes` they want. `busy` is told
+    /// which process they wait for. It excludes nothing but other turns: no lock spans the browser (P12).
+    ///
+    /// # Errors
+    /// The lock's; a wait that ran out names who has the turn.
+    pub async fn sign_in_turn(
+        &self,
+        scopes: &[String],
+        within: Duration,
+        busy: impl FnOnce(Option<&LockHolder>),
+    ) -> Result<Turn, CredentialError> {
+        sign::turn(&self.0, scopes, within, busy).await
+    }
+
+    /// Saves a sign-in that another program made: like [`Credential::sign_in`], but a sign-in that is alive is kept
+    /// unless it may be replaced.
+    ///
+    /// Dropping the future does not cancel the transaction.
+    ///
+    /// # Errors
+    /// The lock's and the store's.
+    pub async fn import(&self, record: Record, replace: Replace) -> Result<Imported, CredentialError> {
+        let shared = Arc::clone(&self.0);
+        self.owned(async move { sign::import(&shared, record, replace).await }).await
+    }
+
     /// Revokes at the provider (RFC 7009; bounded), then deletes the record and copies of it elsewhere. A refresh in flight is waited for and
     /// cannot bring the record back (P12).
     ///
@@ -338,12 +366,22 @@ impl Shared {
 
     pub(crate) async fn lock(&self, request: LockRequest) -> Result<CredentialGuard, CredentialError> {
         reached(Step::PreLock);
+        self.unless_closing(self.store.lock(&self.key, request)).await.inspect(|_| reached(Step::Locked))
+    }
+
+    pub(crate) async fn sign_in_turn(&self, within: Duration) -> Result<SignInTurn, CredentialError> {
+        let request = LockRequest { purpose: "sign-in", within };
+        self.unless_closing(self.store.sign_in_turn(&self.key, request)).await
+    }
+
+    async fn unless_closing<T>(
+        &self,
+        wait: impl Future<Output = Result<T, LockError>>,
+    ) -> Result<T, CredentialError> {
         tokio::select! {
             // A lock that is free is taken also at the end: only a wait is given up.
             biased;
-            guard = self.store.lock(&self.key, request) => {
-                guard.inspect(|_| reached(Step::Locked)).map_err(|error| CredentialError::Lock(Arc::new(error)))
-            }
+            taken = wait => taken.map_err(|error| CredentialError::Lock(Arc::new(error))),
             () = self.closing.cancelled() => Err(CredentialError::Interrupted { key: Box::new(self.key.clone()) }),
         }
     }

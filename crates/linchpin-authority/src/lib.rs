@@ -28,5 +28,5 @@ mod token;
 pub use authority::{Authority, Copies};
 pub use credential::Credential;
 pub use error::{CredentialError, SignInReason, login_command};
-pub use sign::{Leftover, Moved, SignOut};
+pub use sign::{Imported, Leftover, Moved, Replace, SignOut, Turn};
 pub use token::{AccessToken, Wait};

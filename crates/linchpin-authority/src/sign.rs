@@ -7,7 +7,8 @@ use std::time::Duration;
 use linchpin_oauth::Revocation;
 use linchpin_store::steps::{Step, reached};
 use linchpin_store::{
-    CredentialGuard, KeyringError, LockError, LockRequest, Record, Store, StoreError, StoreKind, UnixMs,
+    CredentialGuard, KeyringError, LockError, LockHolder, LockRequest, Record, SignInTurn, Store, StoreError,
+    StoreKind, UnixMs,
 };
 
 use crate::CredentialError;
@@ -70,13 +71,109 @@ where
     transaction().await
 }
 
+/// Whose turn it is to send a person through a browser.
+#[derive(Debug)]
+#[must_use = "dropping a turn passes it on"]
+pub enum Turn {
+    /// This process's. To be kept until the sign-in is saved.
+    Taken(SignInTurn),
+    /// Another process signed in while this one waited, and that serves as well.
+    Served(Box<Record>),
+}
+
+/// Waits for the turn to sign in to a browser, at most `within`; `busy` is told of a process that has it.
+pub(crate) async fn turn(
+    shared: &Shared,
+    scopes: &[String],
+    within: Duration,
+    busy: impl FnOnce(Option<&LockHolder>),
+) -> Result<Turn, CredentialError> {
+    // What cannot be read is nobody's sign-in, and is repaired by the next.
+    let load = || async { shared.load().await.ok().flatten() };
+    let before = load().await.and_then(|record| record.signed_in_at_ms);
+    let turn = match shared.sign_in_turn(Duration::ZERO).await {
+        Err(CredentialError::Lock(error)) if !within.is_zero() => match &*error {
+            LockError::TimedOut { holder, .. } => {
+                busy(holder.as_ref());
+                shared.sign_in_turn(within).await?
+            }
+            _ => return Err(CredentialError::Lock(error)),
+        },
+        turn => turn?,
+    };
+    Ok(match load().await {
+        Some(record) if serves(before, &record, scopes, shared.clock.now()) => Turn::Served(Box::new(record)),
+        _ => Turn::Taken(turn),
+    })
+}
+
+/// Whether `record` is a sign-in that another process finished after `before` was found, good enough for somebody who
+/// wants `scopes`.
+fn serves(before: Option<UnixMs>, record: &Record, scopes: &[String], now: UnixMs) -> bool {
+    record.signed_in_at_ms.is_some()
+        && record.signed_in_at_ms != before
+        && (record.is_renewable() || record.is_usable(now))
+        && scopes.iter().all(|scope| record.scopes.contains(scope))
+}
+
+/// What became of an import.
+#[derive(Debug)]
+pub enum Imported {
+    /// It is saved. With it, copies in other stores that could not be removed.
+    Saved(Vec<Leftover>),
+    /// A sign-in that is alive was there, and was kept.
+    Kept(Box<Record>),
+}
+
+/// Whether an import may take the place of a sign-in that is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// It may: the person said so.
+    Always,
+    /// Only one that has ended.
+    Ended,
+}
+
+/// Saves a sign-in that another program made, as a transaction like any other (P12).
+pub(crate) async fn import(
+    shared: &Arc<Shared>,
+    record: Record,
+    replace: Replace,
+) -> Result<Imported, CredentialError> {
+    afresh(|| import_once(shared, record.clone(), replace)).await
+}
+
+async fn import_once(
+    shared: &Arc<Shared>,
+    record: Record,
+    replace: Replace,
+) -> Result<Imported, CredentialError> {
+    let guard = shared.lock(LockRequest { purpose: "import", within: LOCK_WAIT }).await?;
+    if replace == Replace::Ended
+        && let Some(there) = shared.load().await?
+        && (there.is_renewable() || there.is_usable(shared.clock.now()))
+    {
+        return Ok(Imported::Kept(Box::new(there)));
+    }
+    Ok(Imported::Saved(put(shared, &guard, record).await?))
+}
+
 /// Saves `record` as the result of a new sign-in. The browser wait is over by now; no lock spanned it.
 pub(crate) async fn sign_in(shared: &Arc<Shared>, record: Record) -> Result<Vec<Leftover>, CredentialError> {
     afresh(|| sign_in_once(shared, record.clone())).await
 }
 
-async fn sign_in_once(shared: &Arc<Shared>, mut record: Record) -> Result<Vec<Leftover>, CredentialError> {
+async fn sign_in_once(shared: &Arc<Shared>, record: Record) -> Result<Vec<Leftover>, CredentialError> {
     let guard = shared.lock(LockRequest { purpose: "sign-in", within: LOCK_WAIT }).await?;
+    put(shared, &guard, record).await
+}
+
+/// Saves a sign-in in place of whatever is there, and removes copies elsewhere.
+async fn put(
+    shared: &Arc<Shared>,
+    guard: &CredentialGuard,
+    mut record: Record,
+) -> Result<Vec<Leftover>, CredentialError> {
     // A damaged predecessor is what a new sign-in repairs; a damaged store fails in `save`.
     let predecessor = match shared.store.load(&shared.key).await {
         Ok(predecessor) => predecessor,
@@ -85,13 +182,14 @@ async fn sign_in_once(shared: &Arc<Shared>, mut record: Record) -> Result<Vec<Le
     };
     reached(Step::Reread);
     record.generation = predecessor.map_or(1, |predecessor| predecessor.generation + 1);
-    shared.store.save(&guard, &record).await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
+    record.signed_in_at_ms = Some(shared.clock.now());
+    shared.store.save(guard, &record).await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
     reached(Step::MarkCleared);
     shared.publish(&record);
     reached(Step::Published);
     let mut leftovers = Vec::new();
     for store in &shared.copies.at_sign_in {
-        if let Err(error) = store.delete(&guard).await {
+        if let Err(error) = store.delete(guard).await {
             leftovers.extend(leftover(store.kind(), error));
         }
     }

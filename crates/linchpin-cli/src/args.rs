@@ -95,7 +95,11 @@ pub(crate) struct Login {
     /// Print the URL instead of opening a browser, and take the callback URL from standard input
     #[arg(long)]
     pub(crate) no_browser: bool,
-    /// Ask for these scopes instead of those that the server names (repeat, or separate by blanks)
+    /// Sign in also while another process signs in to the same server
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Ask for these scopes, and those granted before, instead of those that the server names (repeat, or
+    /// separate by blanks)
     #[arg(long = "scope", value_name = "SCOPE")]
     pub(crate) scopes: Vec<String>,
     /// A client registered beforehand

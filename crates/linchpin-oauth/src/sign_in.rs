@@ -356,6 +356,7 @@ impl PendingSignIn {
             dead: None,
             refused: None,
             retry_at_ms: None,
+            signed_in_at_ms: None,
             extra: serde_json::Map::new(),
         };
         Ok(SignedIn { record, page: BrowserPage::new(callback.waiting, self.listener) })

@@ -7,8 +7,8 @@ use crate::aggregate::Origin;
 use crate::aggregate_file::{AggregateFile, Encoding};
 use crate::locks::LocalLocks;
 use crate::{
-    CredentialGuard, CredentialKey, Directories, LockError, LockRequest, Record, Store, StoreError,
-    StoreKind, StoredRecord,
+    CredentialGuard, CredentialKey, Directories, LockError, LockRequest, Record, SignInTurn, Store,
+    StoreError, StoreKind, StoredRecord,
 };
 
 /// `credentials.json` and its locks.
@@ -74,6 +74,10 @@ impl Store for FileStore {
 
     async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
         self.locks.credential(key, request).await
+    }
+
+    async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError> {
+        self.locks.sign_in_turn(key, request).await
     }
 }
 

@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use crate::aggregate_file::blocking;
 use crate::locks::LocalLocks;
 use crate::{
-    CredentialGuard, CredentialKey, Directories, Hold, LockError, LockRequest, Record, Store, StoreError,
-    StoreKind, StoredRecord,
+    CredentialGuard, CredentialKey, Directories, Hold, LockError, LockRequest, Record, SignInTurn, Store,
+    StoreError, StoreKind, StoredRecord,
 };
 
 mod backend;
@@ -198,6 +198,10 @@ impl Store for KeyringStore {
 
     async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
         self.locks.credential(key, request).await
+    }
+
+    async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError> {
+        self.locks.sign_in_turn(key, request).await
     }
 }
 

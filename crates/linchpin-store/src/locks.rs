@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::lock::lock;
+use crate::lock::{FileLock, lock};
 use crate::permissions::private_dir;
-use crate::{CredentialGuard, CredentialKey, Directories, LockError, LockRequest};
+use crate::{CredentialGuard, CredentialKey, Directories, LockError, LockRequest, SignInTurn};
 
 /// The directory of lock files.
 #[derive(Debug, Clone)]
@@ -29,10 +29,22 @@ impl LocalLocks {
         key: &CredentialKey,
         request: LockRequest,
     ) -> Result<CredentialGuard, LockError> {
-        private_dir(&self.directory).map_err(|error| LockError::File(Box::new(error)))?;
-        let held = lock(&self.directory.join(format!("{}.lock", key.digest())), request).await?;
-        let (lock, holding) = held.split();
+        let (lock, holding) = self.take(format!("{}.lock", key.digest()), request).await?.split();
         Ok(CredentialGuard::new(key.clone(), lock).with_marker(holding))
+    }
+
+    /// The turn to sign in to `key`: a lock file of its own, since the credential lock never spans a browser.
+    pub(crate) async fn sign_in_turn(
+        &self,
+        key: &CredentialKey,
+        request: LockRequest,
+    ) -> Result<SignInTurn, LockError> {
+        Ok(SignInTurn::new(self.take(format!("{}.sign-in.lock", key.digest()), request).await?))
+    }
+
+    async fn take(&self, file: String, request: LockRequest) -> Result<FileLock, LockError> {
+        private_dir(&self.directory).map_err(|error| LockError::File(Box::new(error)))?;
+        lock(&self.directory.join(file), request).await
     }
 
     /// Where the lock of the aggregate file `file` is.

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
-    CredentialGuard, CredentialKey, LockError, LockRequest, Record, Store, StoreError, StoreKind,
+    CredentialGuard, CredentialKey, LockError, LockRequest, Record, SignInTurn, Store, StoreError, StoreKind,
     StoredRecord,
 };
 
@@ -19,9 +21,12 @@ pub struct MemoryStore {
 #[derive(Debug, Default)]
 struct Shared {
     records: Mutex<BTreeMap<CredentialKey, Record>>,
-    locks: Mutex<BTreeMap<CredentialKey, Arc<tokio::sync::Mutex<()>>>>,
+    locks: Mutex<Locks>,
+    turns: Mutex<Locks>,
     refuse_saves: Mutex<Option<&'static str>>,
 }
+
+type Locks = BTreeMap<CredentialKey, Arc<tokio::sync::Mutex<()>>>;
 
 impl MemoryStore {
     /// An empty store.
@@ -75,15 +80,26 @@ impl Store for MemoryStore {
     }
 
     async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
-        let lock = {
-            let mut locks = self.shared.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(locks.entry(key.clone()).or_default())
-        };
-        match tokio::time::timeout(request.within, lock.lock_owned()).await {
-            Ok(held) => Ok(CredentialGuard::new(key.clone(), held)),
-            Err(_) => {
-                Err(LockError::TimedOut { path: key.entry().into(), waited: request.within, holder: None })
-            }
-        }
+        Ok(CredentialGuard::new(key.clone(), take(&self.shared.locks, key, request.within).await?))
     }
+
+    async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError> {
+        Ok(SignInTurn::new(take(&self.shared.turns, key, request.within).await?))
+    }
+}
+
+async fn take(
+    locks: &Mutex<Locks>,
+    key: &CredentialKey,
+    within: Duration,
+) -> Result<OwnedMutexGuard<()>, LockError> {
+    let lock = {
+        let mut locks = locks.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(locks.entry(key.clone()).or_default())
+    };
+    tokio::time::timeout(within, lock.lock_owned()).await.map_err(|_| LockError::TimedOut {
+        path: key.entry().into(),
+        waited: within,
+        holder: None,
+    })
 }

@@ -36,6 +36,8 @@ pub struct Record {
     pub refresh_token: Option<Secret>,
     /// The scopes granted.
     pub scopes: Vec<String>,
+    /// When a person signed in; refreshes carry it on. Unknown for a record of an older Linchpin.
+    pub signed_in_at_ms: Option<UnixMs>,
     /// When the access token was obtained.
     pub obtained_at_ms: UnixMs,
     /// When the access token ends; unknown when the provider did not say.

@@ -13,7 +13,7 @@ use crate::keyring::Keyring;
 use crate::locks::LocalLocks;
 use crate::{
     CredentialGuard, CredentialKey, Directories, KeyringError, KeyringStore, LockError, LockRequest, Record,
-    Secret, Store, StoreError, StoreKind, StoredRecord,
+    Secret, SignInTurn, Store, StoreError, StoreKind, StoredRecord,
 };
 
 #[cfg(feature = "secrets")]
@@ -153,6 +153,10 @@ impl Store for SecretsStore {
 
     async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
         self.locks.credential(key, request).await
+    }
+
+    async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError> {
+        self.locks.sign_in_turn(key, request).await
     }
 }
 

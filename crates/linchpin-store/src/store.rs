@@ -134,7 +134,29 @@ impl fmt::Debug for CredentialGuard {
     }
 }
 
-/// How a credential lock is asked for.
+/// The turn of a process to send a person through a browser for one key. It excludes other turns and nothing else:
+/// whatever changes the record takes the credential lock besides, when the browser is done (P12). Dropping it, or the
+/// death of the process, passes the turn on.
+#[must_use = "dropping it passes the turn on"]
+pub struct SignInTurn {
+    #[expect(dead_code, reason = "dropping it is what it is for")]
+    held: Box<dyn Any + Send + Sync>,
+}
+
+impl SignInTurn {
+    /// A turn made by a store's [`Store::sign_in_turn`]; dropping `held` must pass it on.
+    pub fn new(held: impl Send + Sync + 'static) -> Self {
+        Self { held: Box::new(held) }
+    }
+}
+
+impl fmt::Debug for SignInTurn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignInTurn")
+    }
+}
+
+/// How a lock is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct LockRequest {
     /// What for, in one or two words; another process that waits shows them (`refresh`, `sign-in`).
@@ -175,6 +197,10 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// The credential lock of `key`. Waits by polling, at most `request.within`; dropping the future ends the wait.
     /// Asking for a lock that the same task holds is a bug and reported at once.
     async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError>;
+
+    /// The turn to sign in to `key` in a browser, waited for like a lock. It is taken before the credential lock and
+    /// never while that is held.
+    async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError>;
 }
 
 /// Why a store failed. Texts name the place and what to do, never a secret.

@@ -31,8 +31,8 @@ mod server;
 pub use client::{ClientError, McpClient};
 pub use installation::{Builder, Environment, Linchpin, Listed, SetupError};
 pub use linchpin_authority::{
-    AccessToken, Authority, Copies, Credential, CredentialError, Leftover, Moved, SignInReason, SignOut,
-    Wait, login_command,
+    AccessToken, Authority, Copies, Credential, CredentialError, Imported, Leftover, Moved, Replace,
+    SignInReason, SignOut, Wait, login_command,
 };
 pub use linchpin_oauth::http::{HttpOptions, HttpSetupError};
 pub use linchpin_oauth::sign_in::{Callback, PendingSignIn, PreregisteredClient, SignInError, SignInOptions};
@@ -40,9 +40,10 @@ pub use linchpin_oauth::{Provider, Revocation};
 pub use linchpin_proxy::{Bridge, BridgeError, Ended};
 pub use linchpin_store::{
     Client, ClientAuthMethod, Clock, CredentialKey, Directories, DirectoriesError, Disposition, FileStore,
-    IdentityError, KeyringError, KeyringStore, LockError, MemoryStore, PlainHttp, PolicyError, Profile,
-    ProfileError, Record, Registration, Secret, SecretsStore, ServerUrl, ServerUrlError, Store, StoreError,
-    StoreKind, StorePolicy, StoredRecord, Stores, SystemClock, UnixMs, UserFile, UserFileGuard, Why, doctor,
+    IdentityError, KeyringError, KeyringStore, LockError, LockHolder, MemoryStore, PlainHttp, PolicyError,
+    Profile, ProfileError, Record, Registration, Secret, SecretsStore, ServerUrl, ServerUrlError, SignInTurn,
+    Store, StoreError, StoreKind, StorePolicy, StoredRecord, Stores, SystemClock, UnixMs, UserFile,
+    UserFileGuard, Why, doctor,
 };
 pub use linchpin_transport::{Authorization, Endpoint, SendError};
-pub use server::{Server, SignInFailed, SignedIn};
+pub use server::{Server, SignInFailed, SignedIn, Turn};

@@ -1,10 +1,14 @@
 //! One MCP server with one person's sign-in.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use linchpin_authority::{AccessToken, Credential, CredentialError, Leftover, SignOut, Wait};
 use linchpin_oauth::http::HttpSetupError;
 use linchpin_oauth::sign_in::{PendingSignIn, SignInError, SignInOptions};
-use linchpin_store::{CredentialKey, Disposition, Pin, Record, ServerUrl, StoreKind, Why};
+use linchpin_store::{
+    CredentialKey, Disposition, LockHolder, Pin, Record, ServerUrl, SignInTurn, StoreKind, Why,
+};
 use linchpin_transport::{Authorization, Endpoint};
 use thiserror::Error;
 
@@ -28,6 +32,17 @@ pub struct SignedIn {
     pub record: Record,
     /// Copies elsewhere that could not be removed.
     pub leftovers: Vec<Leftover>,
+}
+
+/// Whose turn it is to send a person through a browser.
+#[derive(Debug)]
+#[must_use = "dropping a turn passes it on"]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and short-lived")]
+pub enum Turn {
+    /// This process's. To be kept until the sign-in is finished.
+    Taken(SignInTurn),
+    /// Another process signed in while this one waited, and that serves as well.
+    Served(SignedIn),
 }
 
 /// Why a sign-in was not finished.
@@ -109,15 +124,41 @@ impl Server {
         Endpoint::new(self.url().clone(), Authorization::SignIn(self.credential.clone()), headers)
     }
 
-    /// Begins a sign-in: the page to open is in the answer. Holds no lock, changes nothing.
+    /// The turn to send a person through a browser, waited for at most `within`. Of several processes that want a
+    /// sign-in here at once one opens a page, and the others find its result, if that has the `scopes` they want.
+    /// `busy` is told which process they wait for.
+    ///
+    /// # Errors
+    /// The lock's; a wait that ran out names who has the turn.
+    pub async fn sign_in_turn(
+        &self,
+        scopes: &[String],
+        within: Duration,
+        busy: impl FnOnce(Option<&LockHolder>),
+    ) -> Result<Turn, CredentialError> {
+        let server = self.for_sign_in().await;
+        Ok(match server.credential.sign_in_turn(scopes, within, busy).await? {
+            linchpin_authority::Turn::Taken(turn) => Turn::Taken(turn),
+            linchpin_authority::Turn::Served(record) => {
+                server.pin().await;
+                Turn::Served(SignedIn { server, record: *record, leftovers: Vec::new() })
+            }
+        })
+    }
+
+    /// Begins a sign-in: the page to open is in the answer. Holds no lock, changes nothing. Scopes that are asked for
+    /// are united with those of a sign-in that is there, so that a step up loses nothing.
     ///
     /// # Errors
     /// Every [`SignInError`].
     pub async fn begin_sign_in(&self, options: &SignInOptions) -> Result<PendingSignIn, SignInError> {
         let mut options = options.clone();
-        if options.issuer.is_none() {
-            // What cannot be read is bound to nobody, and repaired by the sign-in.
-            options.issuer = self.credential.record().await.ok().flatten().map(|record| record.issuer);
+        // What cannot be read is bound to nobody, and repaired by the sign-in.
+        if let Some(record) = self.credential.record().await.ok().flatten() {
+            if !options.scopes.is_empty() {
+                options.scopes = united(record.scopes, options.scopes);
+            }
+            options.issuer.get_or_insert(record.issuer);
         }
         PendingSignIn::begin(self.url(), &options, &self.linchpin.0.http).await
     }
@@ -154,9 +195,14 @@ impl Server {
         if let Some(stores) = self.linchpin.stores() {
             stores.signed_in(self.key(), server.kind, &*self.linchpin.0.clock).await;
         }
-        self.linchpin.0.pins.lock().await.insert(self.key().clone(), (server.kind, server.why.clone()));
+        server.pin().await;
         signed_in.page.signed_in().await;
         Ok(SignedIn { server, record: signed_in.record, leftovers })
+    }
+
+    /// From now on the installation knows the sign-in to be here.
+    async fn pin(&self) {
+        self.linchpin.0.pins.lock().await.insert(self.key().clone(), (self.kind, self.why.clone()));
     }
 
     /// Signs out: revokes at the provider, then deletes.
@@ -165,5 +211,31 @@ impl Server {
     /// The lock's and the store's.
     pub async fn sign_out(&self) -> Result<SignOut, CredentialError> {
         self.credential.sign_out().await
+    }
+}
+
+/// Both, in order, each once.
+fn united(granted: Vec<String>, asked: Vec<String>) -> Vec<String> {
+    let mut scopes = granted;
+    for scope in asked {
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    scopes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p17_a_step_up_asks_for_what_was_granted_and_what_is_wanted() {
+        let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for (granted, asked, expected) in
+            [("", "a", "a"), ("a b", "c", "a b c"), ("a b", "b a", "a b"), ("a", "b b", "a b")]
+        {
+            assert_eq!(united(list(granted), list(asked)), list(expected), "{granted} and {asked}");
+        }
     }
 }

@@ -16,6 +16,7 @@ mod clocks;
 mod drops;
 #[cfg(unix)]
 mod lost_lock;
+mod turns;
 
 pub(crate) fn record(access: &str, refresh: &str) -> Record {
     Record {
@@ -41,6 +42,7 @@ pub(crate) fn record(access: &str, refresh: &str) -> Record {
         dead: None,
         refused: None,
         retry_at_ms: None,
+        signed_in_at_ms: None,
         extra: serde_json::Map::new(),
     }
 }

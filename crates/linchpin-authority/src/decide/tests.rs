@@ -31,6 +31,7 @@ fn record() -> Record {
         dead: None,
         refused: None,
         retry_at_ms: None,
+        signed_in_at_ms: None,
         extra: serde_json::Map::new(),
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use linchpin::{Authorization, Bridge, Disposition, Endpoint, Server, SignInOptions};
 use tokio_util::sync::CancellationToken;
 
-use super::login::{self, How};
+use super::login::{self, Beside, How};
 use crate::app::{App, variable};
 use crate::args;
 use crate::failure::Failure;
@@ -30,7 +30,8 @@ pub(super) async fn run(app: &App, args: args::Bridge) -> Result<u8, Failure> {
     let headers = headers(&args)?;
     if args.login && !headers.contains_key(AUTHORIZATION) && !login::is_signed_in(&server).await? {
         let options = SignInOptions { callback_port: args.callback_port, ..SignInOptions::default() };
-        login::sign_in(&server, &options, How::Browser, std::time::Duration::from_secs(300)).await?;
+        let timeout = std::time::Duration::from_secs(300);
+        login::sign_in(&server, &options, How::Browser, Beside::Nobody, timeout).await?;
     }
     let bridge = Bridge::new(endpoint(&server, headers)?);
     let cancel = CancellationToken::new();

@@ -1,12 +1,13 @@
 //! `linchpin login`: signs in.
 
+use std::cell::RefCell;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use linchpin::{
-    ClientError, McpClient, PendingSignIn, PreregisteredClient, Secret, Server, SignInError, SignInOptions,
-    SignedIn, Why,
+    ClientError, LockHolder, McpClient, PendingSignIn, PreregisteredClient, Secret, Server, SignInError,
+    SignInOptions, SignedIn, Turn, Why,
 };
 use serde::Serialize;
 use tokio::io::AsyncBufReadExt as _;
@@ -26,7 +27,8 @@ pub(super) async fn run(app: &App, args: Login) -> Result<u8, Failure> {
     let server = app.server(&args.target).await?;
     let options = options(&args)?;
     let how = if args.no_browser { How::Paste } else { How::Browser };
-    let signed_in = sign_in(&server, &options, how, args.timeout).await?;
+    let beside = if args.force { Beside::Others } else { Beside::Nobody };
+    let signed_in = sign_in(&server, &options, how, beside, args.timeout).await?;
     for leftover in &signed_in.leftovers {
         output::note(format!(
             "a copy of an older sign-in could not be removed from the {} store: {}; `linchpin logout` tries again",
@@ -57,14 +59,37 @@ pub(super) enum How {
     Paste,
 }
 
+/// Beside whom a sign-in goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// One process signs in to a server at a time; the others wait and find its result.
+    Nobody,
+    /// Whoever else is at it: the person wants this one.
+    Others,
+}
+
 /// Signs in and saves. Shows what it waits for on a terminal, and nothing elsewhere.
 pub(super) async fn sign_in(
     server: &Server,
     options: &SignInOptions,
     how: How,
+    beside: Beside,
     timeout: Duration,
 ) -> Result<SignedIn, Failure> {
+    let begun = tokio::time::Instant::now();
     server.for_sign_in().await.credential().ready_for_sign_in().await?;
+    // Kept to the end, so that others find this sign-in rather than open a page of their own.
+    let _turn = match beside {
+        Beside::Nobody => match turn(server, options, timeout).await? {
+            Turn::Taken(turn) => Some(turn),
+            Turn::Served(signed_in) => return Ok(signed_in),
+        },
+        Beside::Others => match server.sign_in_turn(&options.scopes, Duration::ZERO, |_| {}).await {
+            Ok(Turn::Taken(turn)) => Some(turn),
+            _ => None,
+        },
+    };
+    let left = timeout.saturating_sub(begun.elapsed());
     let looking = spinner(&format!("asking {} how to sign in", server.url()));
     let pending = server.begin_sign_in(options).await;
     looking.finish_and_clear();
@@ -74,11 +99,11 @@ pub(super) async fn sign_in(
         How::Browser => {
             let browser = show_page(&url);
             let waiting = spinner("waiting for the browser (Ctrl-C gives up)");
-            let callback = from_browser(&mut pending, &url, browser, timeout).await;
+            let callback = from_browser(&mut pending, &url, browser, left).await;
             waiting.finish_and_clear();
             callback
         }
-        How::Paste => paste(&mut pending, &url, timeout).await,
+        How::Paste => paste(&mut pending, &url, left).await,
     };
     let callback = callback.map_err(|error| match error {
         // What was left of it is of no interest.
@@ -86,6 +111,25 @@ pub(super) async fn sign_in(
         error => error,
     })?;
     Ok(server.finish_sign_in(pending, callback).await?)
+}
+
+/// Waits while another process signs in here.
+async fn turn(server: &Server, options: &SignInOptions, timeout: Duration) -> Result<Turn, Failure> {
+    let waiting = RefCell::new(None);
+    let busy = |holder: Option<&LockHolder>| {
+        let who =
+            holder.map_or_else(|| "another process".to_owned(), |holder| format!("process {}", holder.pid));
+        output::note(format!(
+            "{who} is signing in to {} already; waiting for it (--force signs in beside it)",
+            server.key()
+        ));
+        waiting.replace(Some(spinner("waiting for the other sign-in (Ctrl-C gives up)")));
+    };
+    let turn = server.sign_in_turn(&options.scopes, timeout, busy).await;
+    if let Some(waiting) = waiting.take() {
+        waiting.finish_and_clear();
+    }
+    Ok(turn?)
 }
 
 /// Waits for the browser to come back. Where the page was not shown yet, a browser that ends at once with an error

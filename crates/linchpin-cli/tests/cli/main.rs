@@ -25,5 +25,6 @@ mod sign_out;
 mod store_faults;
 mod stores;
 mod storms;
+mod turns;
 mod usage;
 mod world;

@@ -153,17 +153,26 @@ async fn a_metadata_document_names_the_client_only_where_the_provider_takes_one(
 }
 
 #[tokio::test]
-async fn scopes_on_the_command_line_replace_those_of_the_server() {
-    let world = World::with(|config| config.scopes = vec!["tools".to_owned(), "admin".to_owned()]);
+async fn p17_scopes_on_the_command_line_join_those_that_were_granted() {
+    let world = World::with(|config| {
+        config.scopes = vec!["tools".to_owned(), "admin".to_owned(), "mail".to_owned()];
+    });
     for (asked, granted) in [
+        // Nothing was granted yet: these and no others.
         (&["--scope", "tools"][..], json!(["tools"])),
-        (&["--scope", "admin tools"], json!(["admin", "tools"])),
-        (&["--scope", "admin", "--scope", "tools"], json!(["admin", "tools"])),
-        (&[], json!(["tools", "admin"])),
+        (&["--scope", "admin tools"], json!(["tools", "admin"])),
+        (&["--scope", "mail", "--scope", "tools"], json!(["tools", "admin", "mail"])),
+        (&["--scope", "tools"], json!(["tools", "admin", "mail"])),
+        (&[], json!(["tools", "admin", "mail"])),
     ] {
         assert_eq!(world.login(asked).await.code, 0);
         assert_eq!(world.record().expect("saved")["scopes"], granted, "{asked:?}");
     }
+    // Signing out is the way to fewer.
+    assert_eq!(world.run(&["logout", &world.url()]).await.code, 0);
+    assert_eq!(world.login(&["--scope", "admin"]).await.code, 0);
+    assert_eq!(world.record().expect("saved")["scopes"], json!(["admin"]));
+
     let before = world.files();
     let (ran, page) = world.login_and_page(&["--scope", "root"]).await;
     assert_eq!(ran.code, 3, "{ran:?}");

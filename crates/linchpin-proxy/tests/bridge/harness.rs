@@ -146,6 +146,7 @@ pub(crate) fn record(signed_in: &SignedIn) -> Record {
         dead: None,
         refused: None,
         retry_at_ms: None,
+        signed_in_at_ms: None,
         extra: serde_json::Map::new(),
     }
 }

@@ -20,6 +20,7 @@ fn record() -> Record {
         access_token: Secret::new("planted-access"),
         refresh_token: Some(Secret::new("planted-refresh")),
         scopes: vec!["tools".into()],
+        signed_in_at_ms: Some(UnixMs(1_700_000_000_000)),
         obtained_at_ms: UnixMs(1_000),
         expires_at_ms: Some(UnixMs(5_000)),
         exchange: None,

@@ -29,6 +29,8 @@ struct RecordFields {
     refresh_token: Option<Secret>,
     #[serde(default)]
     scopes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_in_at_ms: Option<UnixMs>,
     obtained_at_ms: UnixMs,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     expires_at_ms: Option<UnixMs>,

@@ -70,6 +70,7 @@ impl Bench {
             dead: None,
             refused: None,
             retry_at_ms: None,
+            signed_in_at_ms: None,
             extra: serde_json::Map::new(),
         };
         let request = LockRequest { purpose: "test", within: Duration::from_secs(5) };

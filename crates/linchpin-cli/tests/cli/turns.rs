@@ -1,0 +1,162 @@
+//! Several sign-ins to one server at once (F19), and sign-ins that have to begin anew.
+#![cfg(unix)]
+
+use std::process::Stdio;
+
+use linchpin_testkit::{Endpoint, Fault, browse};
+
+use crate::world::{World, until};
+
+/// `linchpin login` that waits for its person, or for its turn.
+fn login(world: &World, more: &[&str]) -> tokio::process::Child {
+    let url = world.url();
+    let mut command = world.command(&[&["login", &url], more].concat());
+    command.env_remove("LINCHPIN_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("started")
+}
+
+/// Its end: the exit code, what it printed, and what it said.
+async fn ended(world: &World, child: tokio::process::Child) -> (i32, String, String) {
+    let output =
+        tokio::time::timeout(crate::world::PATIENCE, child.wait_with_output()).await.expect("it ends");
+    let output = output.expect("it can be waited for");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    world.note(&stdout);
+    world.note(&stderr);
+    (output.status.code().unwrap_or(-1), stdout, stderr)
+}
+
+/// Waits until another login says that it waits.
+async fn waits(child: &mut tokio::process::Child) -> String {
+    use tokio::io::AsyncReadExt as _;
+    let stderr = child.stderr.as_mut().expect("piped");
+    let mut said = Vec::new();
+    while !said.contains(&b'\n') {
+        let mut some = [0; 256];
+        let length = stderr.read(&mut some).await.expect("readable");
+        assert!(length > 0, "it ended: {}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&some[..length]);
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[tokio::test]
+async fn f19_of_logins_at_once_one_opens_a_page_and_the_others_find_its_result() {
+    let world = World::new();
+    let first = login(&world, &[]);
+    until("a page", || world.opened().len() == 1).await;
+    let pid = first.id().expect("running");
+    let mut others = [login(&world, &[]), login(&world, &["--json"]), login(&world, &["--no-browser"])];
+    for other in &mut others {
+        let said = waits(other).await;
+        let told = format!("process {pid} is signing in to {} already; waiting for it", world.url());
+        assert!(said.starts_with(&told) && said.contains("--force"), "{said}");
+    }
+    browse(&world.opened()[0]).await.expect("visited");
+    let (code, stdout, stderr) = ended(&world, first).await;
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    for other in others {
+        let (code, stdout, _) = ended(&world, other).await;
+        assert_eq!(code, 0, "{stdout}");
+        assert!(stdout.contains("signed in to ") || stdout.contains("\"renewable\": true"), "{stdout}");
+    }
+    let counts = world.kit.counts();
+    assert_eq!((world.opened().len(), counts.authorizations, counts.code_exchanges), (1, 1, 1), "{counts:?}");
+    println!("f19: 4 logins at once: 1 page, 1 sign-in, 4 answers");
+
+    // A login that begins later is a wish of its own.
+    assert_eq!(world.login(&[]).await.code, 0);
+    assert_eq!(world.kit.counts().code_exchanges, 2);
+}
+
+#[tokio::test]
+async fn f19_a_login_that_is_killed_passes_its_turn_on() {
+    let world = World::new();
+    let mut first = login(&world, &[]);
+    until("a page", || world.opened().len() == 1).await;
+    let mut second = login(&world, &[]);
+    waits(&mut second).await;
+    first.kill().await.expect("killed");
+    let page = world.person(1).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(ended(&world, second).await.0, 0);
+    assert_eq!(world.kit.counts().code_exchanges, 1);
+}
+
+#[tokio::test]
+async fn f19_a_login_for_more_than_the_other_one_brought_goes_on_by_itself() {
+    let world = World::with(|config| config.scopes = vec!["tools".to_owned(), "admin".to_owned()]);
+    let first = login(&world, &["--scope", "tools"]);
+    until("a page", || world.opened().len() == 1).await;
+    let mut second = login(&world, &["--scope", "admin"]);
+    waits(&mut second).await;
+    browse(&world.opened()[0]).await.expect("visited");
+    assert_eq!(ended(&world, first).await.0, 0);
+    world.person(1).await;
+    assert_eq!(ended(&world, second).await.0, 0);
+    assert_eq!(world.record().expect("saved")["scopes"], serde_json::json!(["tools", "admin"]));
+}
+
+#[tokio::test]
+async fn f19_a_forced_login_goes_on_beside_another_and_the_last_to_finish_wins() {
+    let world = World::new();
+    let first = login(&world, &[]);
+    until("a page", || world.opened().len() == 1).await;
+    let forced = login(&world, &["--force"]);
+    until("another page", || world.opened().len() == 2).await;
+    browse(&world.opened()[1]).await.expect("visited");
+    assert_eq!(ended(&world, forced).await.0, 0);
+    let of_forced = world.record().expect("saved")["access_token"].clone();
+    browse(&world.opened()[0]).await.expect("visited");
+    assert_eq!(ended(&world, first).await.0, 0);
+    assert_ne!(world.record().expect("saved")["access_token"], of_forced);
+    assert_eq!(world.kit.counts().code_exchanges, 2);
+}
+
+#[tokio::test]
+async fn f19_a_wait_for_another_login_ends_with_its_time_and_names_it() {
+    let world = World::new();
+    let mut first = login(&world, &[]);
+    until("a page", || world.opened().len() == 1).await;
+    let ran = world.run(&["login", &world.url(), "--timeout", "300ms"]).await;
+    assert_eq!(ran.code, 6, "{ran:?}");
+    let pid = first.id().expect("running");
+    assert!(ran.stderr.contains(&format!("held by process {pid} (sign-in)")), "{ran:?}");
+    assert_eq!(world.opened().len(), 1);
+    first.kill().await.expect("killed");
+}
+
+#[tokio::test]
+async fn p11_a_client_that_the_provider_forgot_keeps_its_tokens_and_the_next_sign_in_registers_anew() {
+    let world = World::signed_in(|_| {}).await;
+    world.expire();
+    let before = world.record().expect("saved");
+    world.kit.fault(Fault::replace(
+        Endpoint::Token,
+        401,
+        &[("content-type", "application/json")],
+        r#"{"error":"invalid_client"}"#,
+    ));
+    let ran = world.run(&["call", &world.url(), "count", r#"{"nonce":"n"}"#]).await;
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let told = ran.one_line_error();
+    assert!(told.contains("refused this client (invalid_client)"), "{told}");
+    assert!(told.contains(&format!("run `linchpin login {}` to register anew", world.url())), "{told}");
+    let after = world.record().expect("kept");
+    for field in ["access_token", "refresh_token", "client", "scopes"] {
+        assert_eq!(after[field], before[field], "{field}");
+    }
+    assert_eq!((after.get("dead"), after.get("exchange")), (None, None));
+
+    // The provider knows it again: nothing was lost.
+    world.kit.clear_faults();
+    let ran = world.run(&["call", &world.url(), "count", r#"{"nonce":"n"}"#]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+
+    let counts = world.kit.counts();
+    assert_eq!((counts.exchanges, counts.replays, counts.registrations), (1, 0, 0), "{counts:?}");
+    assert_eq!(world.login(&[]).await.code, 0);
+    assert_eq!(world.kit.counts().registrations, 1);
+    assert_ne!(world.record().expect("saved")["client"]["id"], before["client"]["id"]);
+}
