@@ -199,8 +199,15 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError>;
 
     /// The turn to sign in to `key` in a browser, waited for like a lock. It is taken before the credential lock and
-    /// never while that is held.
-    async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError>;
+    /// never while that is held. A store that keeps none lets everybody have it, each with a page of their own: the
+    /// last to finish wins all the same.
+    async fn sign_in_turn(
+        &self,
+        _key: &CredentialKey,
+        _request: LockRequest,
+    ) -> Result<SignInTurn, LockError> {
+        Ok(SignInTurn::new(()))
+    }
 }
 
 /// Why a store failed. Texts name the place and what to do, never a secret.

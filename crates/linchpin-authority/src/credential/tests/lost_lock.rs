@@ -184,8 +184,4 @@ impl Store for Unlinking {
     async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
         self.inner.lock(key, request).await
     }
-
-    async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError> {
-        self.inner.sign_in_turn(key, request).await
-    }
 }
