@@ -5,6 +5,10 @@
 
 use http::HeaderValue;
 
+/// Parameters of one challenge that are kept, so that a hostile line cannot make every one be compared with every
+/// other. The grammar knows some ten.
+const MOST_PARAMETERS: usize = 64;
+
 /// The challenges of one answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Challenges(Vec<Challenge>);
@@ -18,13 +22,12 @@ pub struct Challenge {
 }
 
 impl Challenges {
-    /// Reads every header line. What does not parse ends its line; the challenges before it stand.
+    /// Reads every header line. What does not parse ends its line; the challenges before it stand. Bytes beyond ASCII
+    /// (`obs-text`) can only stand in quoted strings; what is not UTF-8 there is replaced.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> Self {
         let mut challenges = Vec::new();
         for line in lines {
-            // Bytes beyond ASCII can only stand in quoted strings, where nobody depends on them.
-            let text = String::from_utf8_lossy(line.as_bytes());
-            Parser { text: text.as_bytes(), at: 0 }.line(&mut challenges);
+            Parser::new(line.as_bytes()).line(&mut challenges);
         }
         Self(challenges)
     }
@@ -80,14 +83,28 @@ impl Challenge {
     }
 }
 
+/// Reads one header line. Every byte is looked at a bounded number of times, whatever the line holds.
 struct Parser<'a> {
     text: &'a [u8],
     at: usize,
+    /// How often a byte was looked at.
+    #[cfg(test)]
+    looked: std::cell::Cell<usize>,
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
+    fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            at: 0,
+            #[cfg(test)]
+            looked: std::cell::Cell::default(),
+        }
+    }
+
     /// `challenge = auth-scheme [ 1*SP ( token68 / #auth-param ) ]`, in a list with parameters in a list of their
     /// own: after a comma, a token followed by `=` is a parameter of the current challenge, any other a new scheme.
+    /// A parameter without a scheme or a value is damage.
     fn line(&mut self, challenges: &mut Vec<Challenge>) {
         let mut current: Option<Challenge> = None;
         loop {
@@ -95,17 +112,14 @@ impl Parser<'_> {
             let Some(word) = self.token() else { break };
             let after_word = self.at;
             self.skip(b" \t");
-            if self.peek() == Some(b'=') && current.is_some() && !self.is_token68_end() {
+            if self.peek() == Some(b'=') {
                 self.at += 1;
                 self.skip(b" \t");
-                let Some(value) = self.value() else { break };
-                if let Some(challenge) = &mut current {
-                    challenge.add(word.to_ascii_lowercase(), value);
-                }
+                let (Some(challenge), Some(value)) = (&mut current, self.value()) else { break };
+                challenge.add(word.to_ascii_lowercase(), value);
                 continue;
             }
-            challenges.extend(current.take());
-            current = Some(Challenge { scheme: word, parameters: Vec::new() });
+            challenges.extend(current.replace(Challenge { scheme: word, parameters: Vec::new() }));
             if self.at > after_word {
                 self.skip_token68();
             }
@@ -114,20 +128,24 @@ impl Parser<'_> {
     }
 
     fn peek(&self) -> Option<u8> {
+        #[cfg(test)]
+        self.looked.set(self.looked.get() + 1);
         self.text.get(self.at).copied()
     }
 
     fn skip(&mut self, bytes: &[u8]) {
-        while self.peek().is_some_and(|byte| bytes.contains(&byte)) {
+        self.skip_while(|byte| bytes.contains(&byte));
+    }
+
+    fn skip_while(&mut self, is_part: impl Fn(u8) -> bool) {
+        while self.peek().is_some_and(&is_part) {
             self.at += 1;
         }
     }
 
     fn token(&mut self) -> Option<String> {
         let start = self.at;
-        while self.peek().is_some_and(is_tchar) {
-            self.at += 1;
-        }
+        self.skip_while(is_tchar);
         (self.at > start).then(|| String::from_utf8_lossy(&self.text[start..self.at]).into_owned())
     }
 
@@ -153,42 +171,32 @@ impl Parser<'_> {
         }
     }
 
-    /// At an `=`: whether only `=` and blanks follow up to a comma or the end, as in the padding of a token68.
-    fn is_token68_end(&self) -> bool {
-        let rest = &self.text[self.at..];
-        let padding = rest.iter().take_while(|&&byte| byte == b'=').count();
-        let after: &[u8] = &rest[padding..];
-        let blanks = after.iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count();
-        matches!(after.get(blanks), None | Some(b','))
-    }
-
-    /// After a scheme and a blank: passes over a token68, which has no parameters to offer.
+    /// After a scheme and a blank: passes over a token68, which has no parameters to offer. It stands alone up to the
+    /// next comma; what does not is the name of a parameter, or another scheme.
     fn skip_token68(&mut self) {
         let start = self.at;
-        while self.peek().is_some_and(|byte| is_tchar(byte) || byte == b'/') {
-            self.at += 1;
-        }
-        let is_token68 = self.at > start
-            && match self.peek() {
-                None | Some(b',') => true,
-                Some(b'=') => self.is_token68_end(),
-                Some(_) => false,
-            };
-        if is_token68 {
-            self.skip(b"=");
-        } else {
-            self.at = start;
-        }
+        self.skip_while(is_token68_char);
+        let found = self.at > start;
+        self.skip(b"=");
+        let end = self.at;
+        self.skip(b" \t");
+        self.at = if found && matches!(self.peek(), None | Some(b',')) { end } else { start };
     }
 }
 
 impl Challenge {
     fn add(&mut self, name: String, value: String) {
-        match self.parameters.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => *known = None,
-            None => self.parameters.push((name, Some(value))),
+        if let Some((_, known)) = self.parameters.iter_mut().find(|(known, _)| *known == name) {
+            *known = None;
+        } else if self.parameters.len() < MOST_PARAMETERS {
+            self.parameters.push((name, Some(value)));
         }
     }
+}
+
+/// RFC 9110 section 11.2, less the padding.
+fn is_token68_char(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte)
 }
 
 /// `tchar` of RFC 9110 section 5.6.2.
