@@ -11,6 +11,8 @@
 
 pub mod challenge;
 mod exchange;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod http;
 mod provider;
 pub mod sign_in;

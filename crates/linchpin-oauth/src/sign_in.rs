@@ -25,6 +25,8 @@ mod page;
 mod register;
 
 pub use callback::Callback;
+#[cfg(feature = "fuzzing")]
+pub(crate) use callback::fuzzed as check_callback;
 use callback::{Expected, Listener, Waiting};
 use discover::{Discovered, discover, shown};
 pub use page::BrowserPage;

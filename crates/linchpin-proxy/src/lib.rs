@@ -19,6 +19,8 @@ mod bridge;
 mod deliver;
 mod failure;
 mod framing;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod listen;
 mod message;
 mod modern;

@@ -25,6 +25,8 @@ mod disposition;
 pub mod doctor;
 mod drift;
 mod file;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod key;
 mod keyring;
 mod lock;

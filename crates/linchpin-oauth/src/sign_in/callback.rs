@@ -249,6 +249,27 @@ fn html(status: StatusCode, page: String) -> Response {
     (status, headers, more, page).into_response()
 }
 
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzzed(query: &str, issuer_due: bool) {
+    const ISSUER: &str = "https://as.example.com";
+    let expected = Expected { state: Secret::new("s1"), issuer: ISSUER.to_owned(), issuer_due };
+    let has = |name: &str, value: &str| {
+        form_urlencoded::parse(query.as_bytes()).filter(|pair| *pair == (name.into(), value.into())).count()
+    };
+    match expected.check(query, Waiting::nobody()) {
+        Ok(callback) => {
+            assert!(has("state", "s1") == 1 && has("code", callback.code.expose()) == 1, "another's code");
+            assert!(!issuer_due || has("iss", ISSUER) == 1, "of another issuer");
+        }
+        Err(SignInError::Denied { code }) => {
+            assert!(has("state", "s1") == 1, "another's error");
+            assert!(code.len() <= 64 && code.chars().all(|c| c.is_ascii_graphic()), "not to be shown");
+        }
+        Err(SignInError::WrongState | SignInError::WrongIssuer { .. } | SignInError::NotACallback) => {}
+        Err(other) => panic!("{other}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
