@@ -242,6 +242,7 @@ async fn remove(
         Ok(None) => return Ok(None),
         // Not revoked when it could not be removed: the sign-in would lie there, ended and looking alive.
         Ok(Some(record)) => {
+            reached(Step::Reread);
             store.ready().await?;
             shared.endpoint.revoke(&record).await
         }

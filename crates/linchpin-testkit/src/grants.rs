@@ -233,6 +233,12 @@ impl Grants {
         (!access.refused && !grant.revoked && Instant::now() < access.ends).then_some(grant.scope.as_str())
     }
 
+    /// Which consent a token came from.
+    pub(crate) fn grant_of(&self, token: &str) -> Option<usize> {
+        let access = || self.access.get(token).map(|access| access.grant);
+        self.refresh.get(token).map(|refresh| refresh.grant).or_else(access)
+    }
+
     /// Grants that are not revoked.
     pub(crate) fn living(&self) -> usize {
         self.consents.iter().filter(|grant| !grant.revoked).count()

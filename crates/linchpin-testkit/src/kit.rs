@@ -201,6 +201,11 @@ impl Kit {
         self.shared.grants().living()
     }
 
+    /// Which sign-in an access or refresh token came from, counted from 0 in the order in which they were made.
+    pub fn grant_of(&self, token: &str) -> Option<usize> {
+        self.shared.grants().grant_of(token)
+    }
+
     /// Forgets every session.
     pub fn drop_sessions(&self) {
         self.shared.sessions().clear();

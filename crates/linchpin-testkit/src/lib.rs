@@ -37,6 +37,8 @@ pub mod process;
 mod provider;
 mod respond;
 mod serve;
+#[cfg(unix)]
+pub mod session;
 mod stream;
 
 pub use browse::{Page, browse};

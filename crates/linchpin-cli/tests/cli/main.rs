@@ -19,7 +19,6 @@ mod lock_faults;
 mod long;
 mod machine_faults;
 mod running;
-mod session;
 mod sign_in;
 mod sign_out;
 mod store_faults;

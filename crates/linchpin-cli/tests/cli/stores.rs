@@ -5,8 +5,8 @@ use std::time::Duration;
 use linchpin_testkit::{Endpoint, Fault};
 use serde_json::{Value, json};
 
-use crate::session::Session;
 use crate::world::{PATIENCE, World, figures, initialize, storm};
+use linchpin_testkit::session::Session;
 
 /// The stores and sign-ins as `store show` has them: (store, used) of this world's server.
 async fn kept(world: &World) -> Vec<(String, bool)> {

@@ -7,13 +7,12 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use linchpin_testkit::process::StdioServer;
+use linchpin_testkit::session::Session;
 use linchpin_testkit::{Config, Counts, Kit, KitThread, Options, Page, browse};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
-
-use crate::session::Session;
 
 /// Longer than anything here takes, and shorter than a person watches a test hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

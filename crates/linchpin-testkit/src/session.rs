@@ -1,4 +1,4 @@
-//! A desktop session of its own for a test: a private bus, and on it a real gnome-keyring.
+//! A desktop session of its own: a private bus, and on it a real gnome-keyring.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -10,8 +10,9 @@ use tempfile::TempDir;
 const SERVICE: &str = "org.freedesktop.secrets";
 const COLLECTION: &str = "/org/freedesktop/secrets/collection/login";
 
-/// A session bus, and the keyring on it while it runs.
-pub(crate) struct Session {
+/// A session bus, and the keyring on it while it runs. Dropping it ends both.
+#[derive(Debug)]
+pub struct Session {
     bus: Child,
     keyring: Option<Child>,
     address: String,
@@ -20,13 +21,16 @@ pub(crate) struct Session {
 
 impl Session {
     /// A bus without a keyring; `None` on a machine without the programs, which CI may not be.
-    pub(crate) fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         let programs = ["dbus-daemon", "dbus-send", "gnome-keyring-daemon"];
         let missing: Vec<_> = programs.into_iter().filter(|program| !is_there(program)).collect();
         if !missing.is_empty() {
             let text = format!("SKIPPED: {} not installed (Debian: gnome-keyring, dbus)", missing.join(", "));
             assert!(std::env::var("CI").is_err(), "{text}");
-            println!("{text}");
+            #[expect(clippy::print_stdout, reason = "what was skipped is for whoever runs the tests")]
+            {
+                println!("{text}");
+            }
             return None;
         }
         let home = tempfile::tempdir().expect("a directory");
@@ -54,18 +58,19 @@ impl Session {
     }
 
     /// The same with an unlocked keyring.
-    pub(crate) fn with_keyring() -> Option<Self> {
+    pub fn with_keyring() -> Option<Self> {
         let mut session = Self::start()?;
         session.start_keyring();
         Some(session)
     }
 
-    pub(crate) fn address(&self) -> &str {
+    /// Where the bus is, as `DBUS_SESSION_BUS_ADDRESS` names it.
+    pub fn address(&self) -> &str {
         &self.address
     }
 
     /// Starts the keyring, unlocked by its password from standard input.
-    pub(crate) fn start_keyring(&mut self) {
+    pub fn start_keyring(&mut self) {
         let runtime = self.directory("run");
         let mut keyring = Command::new("gnome-keyring-daemon")
             .args(["--foreground", "--unlock", "--components=secrets"])
@@ -91,7 +96,7 @@ impl Session {
     }
 
     /// Kills it without warning.
-    pub(crate) fn kill_keyring(&mut self) {
+    pub fn kill_keyring(&mut self) {
         if let Some(mut keyring) = self.keyring.take() {
             keyring.kill().expect("killed");
             keyring.wait().expect("waited for");
@@ -106,7 +111,7 @@ impl Session {
     }
 
     /// Locks the collection, as a screen lock may.
-    pub(crate) fn lock(&self) {
+    pub fn lock(&self) {
         let answer = self.send(&[
             "--print-reply",
             &format!("--dest={SERVICE}"),
