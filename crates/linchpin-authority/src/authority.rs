@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use linchpin_oauth::TokenEndpoint;
+use linchpin_store::history::{Recorder, Unrecorded};
 use linchpin_store::{Clock, CredentialKey, Store};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +25,7 @@ pub(crate) struct AuthorityShared {
     pub(crate) endpoint: Arc<dyn TokenEndpoint>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) copies: Copies,
+    pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) tasks: TaskTracker,
     /// Cancelled when the process ends: nobody waits for a lock any more.
     pub(crate) closing: CancellationToken,
@@ -42,20 +44,31 @@ pub struct Copies {
 }
 
 impl Authority {
-    /// An authority over `store`, which spends tokens at `endpoint` and tells the time by `clock`.
+    /// An authority over `store`, which spends tokens at `endpoint` and tells the time by `clock`, and nobody what it
+    /// does.
     pub fn new(store: Arc<dyn Store>, endpoint: Arc<dyn TokenEndpoint>, clock: Arc<dyn Clock>) -> Self {
-        Self::with_copies(store, endpoint, clock, Copies::default())
+        Self::of_installation(store, endpoint, clock, Copies::default(), Arc::new(Unrecorded))
     }
 
-    /// The same for an installation with other stores, in which copies may lie.
-    pub fn with_copies(
+    /// The same for an installation with other stores, in which copies may lie, and with a history.
+    pub fn of_installation(
         store: Arc<dyn Store>,
         endpoint: Arc<dyn TokenEndpoint>,
         clock: Arc<dyn Clock>,
         copies: Copies,
+        recorder: Arc<dyn Recorder>,
     ) -> Self {
         let (tasks, closing, credentials) = (TaskTracker::new(), CancellationToken::new(), Mutex::default());
-        Self(Arc::new(AuthorityShared { store, endpoint, clock, copies, tasks, closing, credentials }))
+        Self(Arc::new(AuthorityShared {
+            store,
+            endpoint,
+            clock,
+            copies,
+            recorder,
+            tasks,
+            closing,
+            credentials,
+        }))
     }
 
     /// The pinned store.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use linchpin_oauth::TokenEndpoint;
+use linchpin_store::history::{Recorder, What};
 use linchpin_store::steps::{Step, reached};
 use linchpin_store::{
     Clock, CredentialGuard, CredentialKey, LockError, LockHolder, LockRequest, Record, RefusedToken,
@@ -45,12 +46,14 @@ impl Credential {
             endpoint: Arc::clone(&authority.endpoint),
             clock: Arc::clone(&authority.clock),
             copies: authority.copies.clone(),
+            recorder: Arc::clone(&authority.recorder),
             tasks: authority.tasks.clone(),
             closing: authority.closing.clone(),
             snapshot: ArcSwapOption::empty(),
             running: Mutex::default(),
             refused: Mutex::default(),
             renew_not_before: Mutex::default(),
+            told: Mutex::default(),
         }))
     }
 
@@ -337,6 +340,7 @@ pub(crate) struct Shared {
     pub(crate) endpoint: Arc<dyn TokenEndpoint>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) copies: Copies,
+    pub(crate) recorder: Arc<dyn Recorder>,
     tasks: TaskTracker,
     closing: CancellationToken,
     snapshot: ArcSwapOption<Snapshot>,
@@ -344,6 +348,8 @@ pub(crate) struct Shared {
     /// What this process knows to be refused right after its exchange, before the record says so.
     refused: Mutex<Option<RefusedToken>>,
     renew_not_before: Mutex<Option<Instant>>,
+    /// What the history was told last, when that is not to be told again.
+    pub(crate) told: Mutex<Option<What>>,
 }
 
 /// The current access token of this process.
@@ -366,7 +372,10 @@ impl Shared {
 
     pub(crate) async fn lock(&self, request: LockRequest) -> Result<CredentialGuard, CredentialError> {
         reached(Step::PreLock);
-        self.unless_closing(self.store.lock(&self.key, request)).await.inspect(|_| reached(Step::Locked))
+        let begun = Instant::now();
+        let outcome = self.unless_closing(self.store.lock(&self.key, request)).await;
+        self.tell_wait(request, begun.elapsed(), &outcome);
+        outcome.inspect(|_| reached(Step::Locked))
     }
 
     pub(crate) async fn sign_in_turn(&self, within: Duration) -> Result<SignInTurn, CredentialError> {

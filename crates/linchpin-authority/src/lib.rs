@@ -7,7 +7,7 @@
 //! waiter knew.
 //!
 //! The rooms: `freshness` and `decide` are pure and say what to do; `exchange` spends a refresh token; `refresh`,
-//! `sign` are the transactions; `credential` is the handle that callers hold, `authority` the owner of them all.
+//! `sign` are the transactions, which `tell` puts into the history; `credential` is the handle that callers hold, `authority` the owner of them all.
 //!
 //! # Limitations
 //! When the answer to an exchange is lost and the provider honours no repeat, the sign-in is lost; what is promised
@@ -23,6 +23,7 @@ mod freshness;
 mod histories;
 mod refresh;
 mod sign;
+mod tell;
 mod token;
 
 pub use authority::{Authority, Copies};

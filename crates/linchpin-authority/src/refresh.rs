@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linchpin_oauth::{Exchange, TokenAnswer};
+use linchpin_store::history::What;
 use linchpin_store::steps::{Step, reached};
 use linchpin_store::{CredentialGuard, LockRequest, Record, StoreError};
 
 use crate::credential::Shared;
 use crate::decide::{Cause, Decision, decide};
 use crate::exchange::{Next, Progress, buried, given_up, marked, may_be_running, never_sent, next, rotated};
+use crate::tell::ended;
 use crate::{AccessToken, CredentialError, SignInReason};
 
 /// For the credential lock: two exchanges at their slowest.
@@ -32,7 +34,13 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
     match shared.decide(record.as_ref(), cause) {
         // A mark may be that of an exchange that is running: only under the lock is it one that nobody will clear.
         Decision::Exchange { .. } | Decision::SignInRequired(SignInReason::OutcomeUnknown) => {}
-        settled => return shared.settle(record, settled),
+        settled => {
+            // The first look of a process is no adoption.
+            if let (Decision::Adopt, Some(record), Some(known)) = (&settled, &record, cause.known()) {
+                shared.tell_adopted(record, Some(known));
+            }
+            return shared.settle(record, settled);
+        }
     }
     let mut unsent: Option<Box<Record>> = None;
     loop {
@@ -60,13 +68,19 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
                 match transaction.run(record, presentations).await {
                     Err(Stop::LostLock { marked }) => {
                         tracing::warn!(server = %shared.key, "the lock was removed while it was held; starting over");
+                        shared.tell(None, What::LockLost);
                         unsent = marked;
                     }
                     Err(Stop::Failed(error)) => return Err(error),
                     Ok(token) => return Ok(token),
                 }
             }
-            (settled, record) => return shared.settle(record, settled),
+            (settled, record) => {
+                if let (Decision::Adopt, Some(record)) = (&settled, &record) {
+                    shared.tell_adopted(record, cause.known());
+                }
+                return shared.settle(record, settled);
+            }
         }
     }
 }
@@ -100,8 +114,9 @@ impl Shared {
                 problem: "could not be asked for a new token a moment ago".to_owned(),
                 retry_after: Some(at.since(self.clock.now())),
             }),
-            (Decision::SignInRequired(reason), _) => {
+            (Decision::SignInRequired(reason), record) => {
                 self.withdraw();
+                self.tell_required(record.as_ref(), &reason);
                 Err(self.sign_in_required(reason))
             }
             (Decision::Adopt | Decision::Exchange { .. }, _) => {
@@ -135,7 +150,10 @@ impl Transaction<'_> {
             let outcome = self.shared.endpoint.refresh(&record).await;
             progress.tries += 1;
             report(self.shared, &record, &outcome, progress);
-            match next(outcome, progress) {
+            let told = ended(&record, &outcome, progress);
+            let next = next(outcome, progress);
+            self.shared.tell(Some(record.generation), told(&next));
+            match next {
                 Next::Save(answer) => return Ok(self.finish(&record, answer, begun).await?),
                 Next::Bury { code } => return Ok(self.bury(record, code).await?),
                 Next::ClientRefused { code } => {
@@ -164,14 +182,17 @@ impl Transaction<'_> {
 
     /// Saves the mark: a store that cannot take it is found before the token is spent (P8).
     async fn mark(&self, record: Record, presentations: u32) -> Result<Record, Stop> {
+        let earlier = record.exchange.clone();
         let record = marked(record, presentations, self.shared.clock.now());
         match self.save(&record).await {
             Ok(()) => {
+                self.shared.tell_begun(earlier.as_ref(), &record, self.cause);
                 reached(Step::Marked);
                 Ok(record)
             }
             Err(error) if error.is_lost_lock() => Err(Stop::LostLock { marked: None }),
             Err(error) => {
+                self.shared.tell_unsaved(&record, false, 1, &error);
                 // It may lie there all the same, only not durably, and would count as a presentation that never was.
                 let retry_at = record.retry_at_ms;
                 let _ = self.save(&given_up(record, presentations - 1, retry_at)).await;
@@ -198,12 +219,14 @@ impl Transaction<'_> {
                 // A sign-in or sign-out that finished meanwhile wins (P12).
                 if current.as_ref().and_then(Record::refresh_fingerprint) != presented.refresh_fingerprint() {
                     tracing::warn!(server = %self.shared.key, "the sign-in was changed while it was renewed");
+                    self.shared.tell(None, What::Superseded);
                     return self.superseded(current);
                 }
                 continue;
             }
             let pause = SAVE_AGAIN[attempt.min(SAVE_AGAIN.len() - 1)];
             attempt += 1;
+            self.shared.tell_unsaved(&record, true, attempt, &error);
             tracing::error!(server = %self.shared.key, attempt, "the renewed sign-in cannot be saved: {error}; \
                 it is kept in memory and saving is tried again; do not end this process");
             tokio::time::sleep(pause).await;
@@ -212,6 +235,7 @@ impl Transaction<'_> {
             tracing::warn!(server = %self.shared.key, "the renewed sign-in is saved now");
         }
         reached(Step::MarkCleared);
+        self.shared.tell_renewed(&record, attempt);
         let token = self.shared.publish(&record);
         reached(Step::Published);
         Ok(token)
@@ -229,7 +253,12 @@ impl Transaction<'_> {
                 let key = Box::new(self.shared.key.clone());
                 Err(CredentialError::Temporary { key, problem, retry_after: Some(retry_after) })
             }
-            settled => self.shared.settle(Some(record), settled),
+            settled => {
+                if settled == Decision::Adopt {
+                    self.shared.tell_kept(&record);
+                }
+                self.shared.settle(Some(record), settled)
+            }
         }
     }
 
@@ -247,13 +276,19 @@ impl Transaction<'_> {
                 self.save_or_warn(&record).await;
                 // An access token that has not ended stays in use, unless it is what the server refused.
                 if decide(Some(&record), self.cause, now) == Decision::Adopt {
+                    self.shared.tell_kept(&record);
                     return Ok(self.shared.publish(&record));
                 }
                 self.shared.withdraw();
-                Err(self.shared.sign_in_required(SignInReason::Refused { code }))
+                let reason = SignInReason::Refused { code };
+                self.shared.tell_required(Some(&record), &reason);
+                Err(self.shared.sign_in_required(reason))
             }
             // Somebody changed the record past the lock.
-            current => self.superseded(current),
+            current => {
+                self.shared.tell(None, What::Superseded);
+                self.superseded(current)
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linchpin_oauth::Revocation;
+use linchpin_store::history::{How, Phrase, What};
 use linchpin_store::steps::{Step, reached};
 use linchpin_store::{
     CredentialGuard, KeyringError, LockError, LockHolder, LockRequest, Record, SignInTurn, Store, StoreError,
@@ -58,13 +59,13 @@ pub(crate) async fn ready(shared: &Arc<Shared>) -> Result<(), CredentialError> {
 }
 
 /// Runs a transaction of a person's. One that finds its lock taken away has changed nothing, and starts over.
-async fn afresh<T, F>(mut transaction: impl FnMut() -> F) -> Result<T, CredentialError>
+async fn afresh<T, F>(shared: &Shared, mut transaction: impl FnMut() -> F) -> Result<T, CredentialError>
 where
     F: Future<Output = Result<T, CredentialError>>,
 {
     for _ in 1..TRIES {
         match transaction().await {
-            Err(error) if error.is_lost_lock() => {}
+            Err(error) if error.is_lost_lock() => shared.tell(None, What::LockLost),
             outcome => return outcome,
         }
     }
@@ -140,7 +141,7 @@ pub(crate) async fn import(
     record: Record,
     replace: Replace,
 ) -> Result<Imported, CredentialError> {
-    afresh(|| import_once(shared, record.clone(), replace)).await
+    afresh(shared, || import_once(shared, record.clone(), replace)).await
 }
 
 async fn import_once(
@@ -155,17 +156,17 @@ async fn import_once(
     {
         return Ok(Imported::Kept(Box::new(there)));
     }
-    Ok(Imported::Saved(put(shared, &guard, record).await?))
+    Ok(Imported::Saved(put(shared, &guard, record, How::Imported).await?))
 }
 
 /// Saves `record` as the result of a new sign-in. The browser wait is over by now; no lock spanned it.
 pub(crate) async fn sign_in(shared: &Arc<Shared>, record: Record) -> Result<Vec<Leftover>, CredentialError> {
-    afresh(|| sign_in_once(shared, record.clone())).await
+    afresh(shared, || sign_in_once(shared, record.clone())).await
 }
 
 async fn sign_in_once(shared: &Arc<Shared>, record: Record) -> Result<Vec<Leftover>, CredentialError> {
     let guard = shared.lock(LockRequest { purpose: "sign-in", within: LOCK_WAIT }).await?;
-    put(shared, &guard, record).await
+    put(shared, &guard, record, How::SignedIn).await
 }
 
 /// Saves a sign-in in place of whatever is there, and removes copies elsewhere.
@@ -173,6 +174,7 @@ async fn put(
     shared: &Arc<Shared>,
     guard: &CredentialGuard,
     mut record: Record,
+    how: How,
 ) -> Result<Vec<Leftover>, CredentialError> {
     // A damaged predecessor is what a new sign-in repairs; a damaged store fails in `save`.
     let predecessor = match shared.store.load(&shared.key).await {
@@ -186,28 +188,36 @@ async fn put(
     shared.store.save(guard, &record).await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
     reached(Step::MarkCleared);
     shared.publish(&record);
+    shared.tell_signed_in(&record, how);
     reached(Step::Published);
     let mut leftovers = Vec::new();
     for store in &shared.copies.at_sign_in {
-        if let Err(error) = store.delete(guard).await {
-            leftovers.extend(leftover(store.kind(), error));
+        match store.delete(guard).await {
+            Ok(true) => shared.tell(None, What::CopyRemoved { from: store.kind() }),
+            Ok(false) => {}
+            Err(error) => leftovers.extend(leftover(shared, store.kind(), error)),
         }
     }
     Ok(leftovers)
 }
 
 /// What is worth telling. A keyring that is not there in this session is no place where a copy was left.
-fn leftover(store: StoreKind, error: StoreError) -> Option<Leftover> {
+fn leftover(shared: &Shared, store: StoreKind, error: StoreError) -> Option<Leftover> {
     use KeyringError::{NoCollection, NotBuilt, Unavailable};
     match error {
         StoreError::Keyring(Unavailable(_) | NoCollection | NotBuilt) => None,
-        error => Some(Leftover { store, error: Arc::new(error) }),
+        error => Some(left(shared, store, error)),
     }
+}
+
+fn left(shared: &Shared, store: StoreKind, error: StoreError) -> Leftover {
+    shared.tell(None, What::CopyLeft { from: store, problem: Phrase::new(&error.to_string()) });
+    Leftover { store, error: Arc::new(error) }
 }
 
 /// Revokes at the provider (bounded), then deletes. Deletes also when the revocation fails.
 pub(crate) async fn sign_out(shared: &Arc<Shared>) -> Result<SignOut, CredentialError> {
-    afresh(|| sign_out_once(shared)).await
+    afresh(shared, || sign_out_once(shared)).await
 }
 
 async fn sign_out_once(shared: &Arc<Shared>) -> Result<SignOut, CredentialError> {
@@ -223,8 +233,11 @@ async fn sign_out_once(shared: &Arc<Shared>) -> Result<SignOut, CredentialError>
         match remove(shared, store, &guard).await {
             // What the provider said of the sign-in that was in use is the answer.
             Ok(copy) => revocation = revocation.or(copy),
-            Err(error) => leftovers.extend(leftover(store.kind(), error)),
+            Err(error) => leftovers.extend(leftover(shared, store.kind(), error)),
         }
+    }
+    if let Some(revocation) = &revocation {
+        shared.tell_signed_out(revocation);
     }
     Ok(match revocation {
         Some(revocation) => SignOut::SignedOut { revocation, leftovers },
@@ -268,7 +281,7 @@ pub(crate) async fn move_to(
     shared: &Arc<Shared>,
     target: &Arc<dyn Store>,
 ) -> Result<Option<Moved>, CredentialError> {
-    afresh(|| move_once(shared, target)).await
+    afresh(shared, || move_once(shared, target)).await
 }
 
 async fn move_once(shared: &Arc<Shared>, target: &Arc<dyn Store>) -> Result<Option<Moved>, CredentialError> {
@@ -281,15 +294,17 @@ async fn move_once(shared: &Arc<Shared>, target: &Arc<dyn Store>) -> Result<Opti
         return Err(failed(StoreError::Other("the new store does not give back what it was given")));
     }
     shared.withdraw();
+    shared.tell(Some(record.generation), What::Moved { to: target.kind() });
     let leftover = match shared.store.delete(&guard).await {
         Ok(_) => None,
-        Err(error) => Some(Leftover { store: shared.store.kind(), error: Arc::new(error) }),
+        Err(error) => Some(left(shared, shared.store.kind(), error)),
     };
     Ok(Some(Moved { leftover }))
 }
 
 /// Notes in the record that the server refused `access` right after its own exchange, for every process to see.
 pub(crate) async fn note_refusal(shared: &Arc<Shared>, refused: linchpin_store::RefusedToken) {
+    shared.tell(None, What::RefusedAfterExchange { access: (&refused.fingerprint).into() });
     let noted = async {
         let guard = shared.lock(LockRequest { purpose: "note", within: LOCK_WAIT }).await?;
         let Some(mut record) = shared.load().await? else { return Ok(()) };

@@ -68,6 +68,11 @@ impl Directories {
         self.state.join("store-resolutions.json")
     }
 
+    /// `events.jsonl`, the history.
+    pub fn events_file(&self) -> PathBuf {
+        self.state.join("events.jsonl")
+    }
+
     /// `locks/`, one file per credential key and one per aggregate file.
     pub fn locks(&self) -> PathBuf {
         self.state.join("locks")

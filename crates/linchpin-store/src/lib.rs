@@ -27,6 +27,7 @@ mod drift;
 mod file;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod history;
 mod key;
 mod keyring;
 mod lock;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::drift::Notes;
+use crate::history::History;
 use crate::{
     Clock, CredentialKey, Directories, FileStore, KeyringError, KeyringStore, Secret, SecretsStore, Store,
     StoreError, StoreKind, StorePolicy,
@@ -20,6 +21,7 @@ pub struct Stores {
     secrets: SecretsStore,
     file: FileStore,
     notes: Notes,
+    history: History,
 }
 
 /// A store that was resolved for a sign-in, and why it is that one.
@@ -86,15 +88,17 @@ pub enum DriftReason {
 
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: the sign-in was read from the {} store, now from the {} store: ",
-            self.key, self.before, self.now
-        )?;
-        match &self.reason {
-            DriftReason::Keyring(error) => write!(f, "the keyring cannot be used, {error}"),
-            DriftReason::Missing => f.write_str("the keyring has no entry for it any more"),
-            DriftReason::Appeared => f.write_str("the keyring has an entry for it now"),
+        let Self { key, before, now, reason } = self;
+        write!(f, "{key}: the sign-in was read from the {before} store, now from the {now} store: {reason}")
+    }
+}
+
+impl fmt::Display for DriftReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keyring(error) => write!(f, "the keyring cannot be used, {error}"),
+            Self::Missing => f.write_str("the keyring has no entry for it any more"),
+            Self::Appeared => f.write_str("the keyring has an entry for it now"),
         }
     }
 }
@@ -130,12 +134,18 @@ impl Stores {
     ) -> Self {
         let secrets = SecretsStore::new(directories, identity, &keyring);
         let notes = Notes::new(directories);
-        Self { policy, keyring, secrets, file: FileStore::new(directories), notes }
+        let history = History::new(directories);
+        Self { policy, keyring, secrets, file: FileStore::new(directories), notes, history }
     }
 
     /// The policy.
     pub fn policy(&self) -> StorePolicy {
         self.policy
+    }
+
+    /// The history of the installation.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// The keyring.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use linchpin_authority::{Authority, Copies, CredentialError, Moved};
 use linchpin_oauth::http::HttpOptions;
 use linchpin_oauth::{Provider, TokenEndpoint};
+use linchpin_store::history::{Event, Phrase, Recorder, Unrecorded, What};
 use linchpin_store::{
     Clock, CredentialKey, Directories, DirectoriesError, Disposition, KeyringError, Pin, PolicyError,
     Profile, Record, Secret, ServerUrl, Store, StoreError, StoreKind, StorePolicy, Stores, SystemClock, Why,
@@ -25,6 +26,7 @@ pub(crate) struct Inner {
     pub(crate) endpoint: Arc<dyn TokenEndpoint>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) http: HttpOptions,
+    recorder: Arc<dyn Recorder>,
     /// One per store that is in use.
     authorities: Mutex<HashMap<StoreKind, Authority>>,
     /// What was resolved, once and for life (P4).
@@ -47,6 +49,7 @@ pub struct Builder {
     endpoint: Option<Arc<dyn TokenEndpoint>>,
     clock: Option<Arc<dyn Clock>>,
     http: HttpOptions,
+    recorder: Option<Arc<dyn Recorder>>,
 }
 
 /// Why there is no [`Linchpin`].
@@ -99,14 +102,24 @@ impl Builder {
         Self { http, ..self }
     }
 
+    /// Who is told what happened to sign-ins; the installation's history unless given, and with a single store nobody.
+    #[must_use]
+    pub fn recorder(self, recorder: Arc<dyn Recorder>) -> Self {
+        Self { recorder: Some(recorder), ..self }
+    }
+
     /// Puts it together. Without a store, the memory of this process is one.
     pub fn build(self) -> Linchpin {
         let source =
             self.source.unwrap_or_else(|| Source::Given(Arc::new(linchpin_store::MemoryStore::new())));
         let endpoint = self.endpoint.unwrap_or_else(|| Arc::new(Provider::new(self.http.clone())));
         let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock));
+        let recorder = self.recorder.unwrap_or_else(|| match &source {
+            Source::Stores(stores) => Arc::new(stores.history().clone()),
+            Source::Given(_) => Arc::new(Unrecorded),
+        });
         let (authorities, pins) = (Mutex::default(), tokio::sync::Mutex::default());
-        Linchpin(Arc::new(Inner { source, endpoint, clock, http: self.http, authorities, pins }))
+        Linchpin(Arc::new(Inner { source, endpoint, clock, http: self.http, recorder, authorities, pins }))
     }
 }
 
@@ -195,6 +208,8 @@ impl Linchpin {
                 let Pin { store, why, drift } = stores.resolve(&key, &*self.0.clock).await;
                 if let Some(drift) = drift {
                     tracing::warn!("{drift}");
+                    let reason = Phrase::new(&drift.reason.to_string());
+                    self.tell(&key, drift.now, What::StoreDrift { before: drift.before, reason });
                 }
                 (store.kind(), why)
             }
@@ -209,6 +224,11 @@ impl Linchpin {
         Server::new(self.clone(), self.authority(kind).credential(key), kind, why)
     }
 
+    /// Tells the history what happened outside a transaction.
+    pub(crate) fn tell(&self, key: &CredentialKey, store: StoreKind, what: What) {
+        self.0.recorder.record(Event::new(self.0.clock.now(), key, store, None, what));
+    }
+
     fn authority(&self, kind: StoreKind) -> Authority {
         let mut authorities = self.0.authorities.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
@@ -219,7 +239,8 @@ impl Linchpin {
                     (store, copies(stores, kind))
                 }
             };
-            Authority::with_copies(store, Arc::clone(&self.0.endpoint), Arc::clone(&self.0.clock), copies)
+            let (endpoint, clock) = (Arc::clone(&self.0.endpoint), Arc::clone(&self.0.clock));
+            Authority::of_installation(store, endpoint, clock, copies, Arc::clone(&self.0.recorder))
         };
         authorities.entry(kind).or_insert_with(make).clone()
     }
@@ -276,7 +297,8 @@ impl Linchpin {
         Ok(moved)
     }
 
-    /// Waits until running refreshes have ended, at most `within`; whether all did. Call it before the process ends.
+    /// Waits until running refreshes have ended, at most `within`; whether all did. Call it before the process ends: what
+    /// they came to is in the history then.
     pub async fn drain(&self, within: Duration) -> bool {
         let end = tokio::time::Instant::now() + within;
         let authorities: Vec<_> = {
@@ -287,6 +309,8 @@ impl Linchpin {
         for authority in authorities {
             all &= authority.drain(end.saturating_duration_since(tokio::time::Instant::now())).await;
         }
+        // What the history loses is no reason to stay.
+        let _ = tokio::time::timeout_at(end, self.0.recorder.written()).await;
         all
     }
 }

@@ -43,7 +43,7 @@ pub use linchpin_store::{
     IdentityError, KeyringError, KeyringStore, LockError, LockHolder, MemoryStore, PlainHttp, PolicyError,
     Profile, ProfileError, Record, Registration, Secret, SecretsStore, ServerUrl, ServerUrlError, SignInTurn,
     Store, StoreError, StoreKind, StorePolicy, StoredRecord, Stores, SystemClock, UnixMs, UserFile,
-    UserFileGuard, Why, doctor,
+    UserFileGuard, Why, doctor, history,
 };
 pub use linchpin_transport::{Authorization, Endpoint, SendError};
 pub use server::{Server, SignInFailed, SignedIn, Turn};

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use linchpin_authority::{AccessToken, Credential, CredentialError, Leftover, SignOut, Wait};
 use linchpin_oauth::http::HttpSetupError;
 use linchpin_oauth::sign_in::{PendingSignIn, SignInError, SignInOptions};
+use linchpin_store::history::{Place, What};
 use linchpin_store::{
     CredentialKey, Disposition, LockHolder, Pin, Record, ServerUrl, SignInTurn, StoreKind, Why,
 };
@@ -160,7 +161,12 @@ impl Server {
             }
             options.issuer.get_or_insert(record.issuer);
         }
-        PendingSignIn::begin(self.url(), &options, &self.linchpin.0.http).await
+        let begun = PendingSignIn::begin(self.url(), &options, &self.linchpin.0.http).await;
+        if let Err(SignInError::OtherProvider { before, now, .. }) = &begun {
+            let (before, named) = (Place::new(before), Place::new(now));
+            self.linchpin.tell(self.key(), self.kind, What::OtherProvider { before, named });
+        }
+        begun
     }
 
     /// The server as a new sign-in would have it: under `auto` pinned to the keyring when that works, else to the

@@ -1,0 +1,414 @@
+//! One event, and the line that it is in `events.jsonl`.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Code, Phrase, Place, TokenName};
+use crate::{CredentialKey, Profile, StoreKind, UnixMs};
+
+/// The version of the lines that this crate writes. Readers take later ones for what they understand of them.
+const VERSION: u32 = 1;
+
+/// One thing that was decided or done about a sign-in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// When.
+    pub at_ms: UnixMs,
+    /// The process.
+    pub pid: u32,
+    /// The version of Linchpin in it.
+    pub version: String,
+    /// Which sign-in: [`CredentialKey::digest`], which tells apart also servers that differ in what
+    /// [`Event::server`] leaves out.
+    pub key: String,
+    /// The server, without the query of its URL.
+    pub server: Place,
+    /// The account.
+    pub profile: Profile,
+    /// The store of the sign-in; `None` for a kind that this version does not know.
+    pub store: Option<StoreKind>,
+    /// The generation of the record that this left or was decided by.
+    pub generation: Option<u64>,
+    /// What.
+    pub what: What,
+}
+
+/// What was decided or done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum What {
+    /// The mark is saved, and the refresh token is about to be presented (P8).
+    ExchangeBegun {
+        /// The refresh token.
+        token: TokenName,
+        /// How often it will have been presented with an unknown outcome, this time included.
+        presentations: u32,
+        /// Why.
+        cause: Cause,
+        /// The access token that is to be replaced.
+        access: TokenName,
+        /// Who presented it before, without an outcome that anybody knows (P10).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        earlier: Option<Earlier>,
+    },
+    /// What the provider answered, and what follows.
+    ExchangeEnded {
+        /// The refresh token.
+        token: TokenName,
+        /// As in [`What::ExchangeBegun`].
+        presentations: u32,
+        /// Requests made in this transaction.
+        tries: u32,
+        /// What came of it.
+        outcome: Outcome,
+        /// The provider's error code.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code>,
+        /// What happened, as words that follow "the provider".
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<Phrase>,
+        /// What `Retry-After` asked for, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
+        /// What follows.
+        next: Next,
+        /// For how long the provider is left alone, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pause_ms: Option<u64>,
+    },
+    /// The new tokens are saved (P9).
+    Renewed {
+        /// The refresh token from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<TokenName>,
+        /// The access token from now on.
+        access: TokenName,
+        /// When it ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at_ms: Option<UnixMs>,
+        /// How often saving them failed before.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        failed_saves: u32,
+    },
+    /// New tokens, or a mark, could not be saved.
+    SaveFailed {
+        /// Whether new tokens wait in memory to be saved, which is tried again (P9); a mark is not: nothing was spent.
+        tokens_wait: bool,
+        /// How often so far.
+        attempt: u32,
+        /// Why.
+        problem: Phrase,
+    },
+    /// A transaction took the access token that another process had saved, without a request (P6, P16).
+    Adopted {
+        /// That token.
+        access: TokenName,
+        /// The one that this process had.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead_of: Option<TokenName>,
+    },
+    /// An access token that has not ended stays in use, although it could not be renewed (P11).
+    Kept {
+        /// That token.
+        access: TokenName,
+    },
+    /// The record was changed past the lock while it was renewed, and what it says now counts (P12).
+    Superseded,
+    /// A person has to sign in.
+    SignInRequired {
+        /// Why.
+        reason: Reason,
+        /// The provider's error code.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code>,
+        /// The refresh token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<TokenName>,
+        /// The access token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        access: Option<TokenName>,
+    },
+    /// The server refused an access token right after its own exchange.
+    RefusedAfterExchange {
+        /// That token.
+        access: TokenName,
+    },
+    /// A transaction waited for its lock, and got it.
+    LockWaited {
+        /// What for.
+        purpose: Phrase,
+        /// How long, in milliseconds.
+        waited_ms: u64,
+    },
+    /// A transaction did not get its lock in time.
+    LockTimedOut {
+        /// What for.
+        purpose: Phrase,
+        /// How long, in milliseconds.
+        waited_ms: u64,
+        /// The process that held it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        holder: Option<u32>,
+        /// What that process said it held it for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        held_for: Option<Phrase>,
+    },
+    /// The lock was not to be had for another reason.
+    LockFailed {
+        /// What for.
+        purpose: Phrase,
+        /// Why not.
+        problem: Phrase,
+    },
+    /// The lock was taken away from its holder, which starts over.
+    LockLost,
+    /// A new sign-in is saved.
+    SignedIn {
+        /// How.
+        how: How,
+        /// The provider.
+        issuer: Place,
+        /// Its refresh token.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token: Option<TokenName>,
+        /// Its access token.
+        access: TokenName,
+        /// When that ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at_ms: Option<UnixMs>,
+    },
+    /// The sign-in is revoked, as far as the provider let it be, and deleted.
+    SignedOut {
+        /// What the provider said.
+        revocation: RevocationOutcome,
+        /// Its error code.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<Code>,
+        /// What happened, as words that follow "the provider".
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        problem: Option<Phrase>,
+    },
+    /// The record was moved to another store.
+    Moved {
+        /// That store.
+        to: StoreKind,
+    },
+    /// A copy in another store was removed.
+    CopyRemoved {
+        /// That store.
+        from: StoreKind,
+    },
+    /// A copy in another store could not be removed.
+    CopyLeft {
+        /// That store.
+        from: StoreKind,
+        /// Why not.
+        problem: Phrase,
+    },
+    /// `auto` resolved to another store than the last time (P5).
+    StoreDrift {
+        /// The store of the last time.
+        before: StoreKind,
+        /// Why it is another one.
+        reason: Phrase,
+    },
+    /// The server names another provider than the sign-in has; nothing was sent there (P13).
+    OtherProvider {
+        /// The provider of the sign-in.
+        before: Place,
+        /// The one that the server names.
+        named: Place,
+    },
+    /// Something that a later version tells.
+    #[serde(skip)]
+    Other {
+        /// Its name for it.
+        kind: String,
+    },
+}
+
+/// Why a refresh token is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Cause {
+    /// The access token has ended.
+    Ended,
+    /// It is near its end, and renewed while it is in use.
+    NearEnd,
+    /// It does not live for as long as somebody needs it to.
+    Short,
+    /// The server refused it.
+    Refused,
+}
+
+/// A presentation whose outcome nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// The process.
+    pub pid: u32,
+    /// When.
+    pub at_ms: UnixMs,
+}
+
+/// What came of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// New tokens.
+    Rotated,
+    /// The refresh token is refused for good.
+    Refused,
+    /// The client is refused.
+    ClientRefused,
+    /// The request was surely not sent.
+    NotSent,
+    /// The provider answered that it did nothing.
+    Unavailable,
+    /// Sent, and nobody knows what came of it.
+    Unknown,
+}
+
+/// What follows an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Next {
+    /// The new tokens are saved.
+    Save,
+    /// The token is noted as dead: it is never presented again.
+    Bury,
+    /// The tokens stay as they are, and the client is to be registered anew.
+    Keep,
+    /// The same request once more, after a pause; it had no effect.
+    Again,
+    /// The same token once more, at once (P10).
+    Repeat,
+    /// Nothing more for now.
+    GiveUp,
+}
+
+/// Why a person has to sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Reason {
+    /// There is no sign-in.
+    NotSignedIn,
+    /// The access token has ended and there is no refresh token.
+    NotRenewable,
+    /// The provider refused the refresh token for good.
+    Refused,
+    /// The server refuses an access token that was just obtained.
+    RefusedAfterExchange,
+    /// The refresh token was presented twice and no answer came.
+    OutcomeUnknown,
+}
+
+/// How a sign-in came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum How {
+    /// A person signed in.
+    SignedIn,
+    /// It was taken over from another program.
+    Imported,
+}
+
+/// What came of a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RevocationOutcome {
+    /// The provider revoked the tokens.
+    Revoked,
+    /// It has no revocation endpoint.
+    NotOffered,
+    /// It refused.
+    Refused,
+    /// It could not be asked.
+    Unavailable,
+}
+
+impl Event {
+    /// An event of this process.
+    pub fn new(
+        at_ms: UnixMs,
+        key: &CredentialKey,
+        store: StoreKind,
+        generation: Option<u64>,
+        what: What,
+    ) -> Self {
+        Self {
+            at_ms,
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            key: key.digest(),
+            server: Place::new(key.server.as_str()),
+            profile: key.profile.clone(),
+            store: Some(store),
+            generation,
+            what,
+        }
+    }
+
+    /// Whether it is about the sign-in of `key`.
+    pub fn is_about(&self, key: &CredentialKey) -> bool {
+        self.key == key.digest()
+    }
+
+    /// The line in `events.jsonl`, without its end.
+    pub fn to_line(&self) -> String {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            v: u32,
+            at_ms: UnixMs,
+            pid: u32,
+            version: &'a str,
+            key: &'a str,
+            server: &'a Place,
+            profile: &'a Profile,
+            store: Option<StoreKind>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            generation: Option<u64>,
+            #[serde(flatten)]
+            what: &'a What,
+        }
+        let Self { at_ms, pid, version, key, server, profile, store, generation, what } = self;
+        let (at_ms, pid, store, generation) = (*at_ms, *pid, *store, *generation);
+        let line = Line { v: VERSION, at_ms, pid, version, key, server, profile, store, generation, what };
+        serde_json::to_string(&line).expect("an event is strings and numbers")
+    }
+
+    /// The event of a line; `None` when it is none. Fields that this version does not know are passed over, and of a
+    /// kind that it does not know the name is kept.
+    pub fn from_line(line: &[u8]) -> Option<Self> {
+        let Ok(Value::Object(fields)) = serde_json::from_slice(line) else { return None };
+        let kind = fields.get("kind")?.as_str()?.to_owned();
+        Some(Self {
+            at_ms: field(&fields, "at_ms")?,
+            pid: field(&fields, "pid")?,
+            version: field(&fields, "version").unwrap_or_default(),
+            key: field(&fields, "key")?,
+            server: field(&fields, "server")?,
+            profile: field(&fields, "profile")?,
+            store: field(&fields, "store"),
+            generation: field(&fields, "generation"),
+            what: serde_json::from_value(Value::Object(fields)).unwrap_or(What::Other { kind }),
+        })
+    }
+}
+
+fn field<T: DeserializeOwned>(fields: &Map<String, Value>, name: &str) -> Option<T> {
+    T::deserialize(fields.get(name)?).ok()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}

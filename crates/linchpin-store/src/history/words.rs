@@ -1,0 +1,140 @@
+//! The texts of an event: each type takes away what could hide a secret (P20).
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::Fingerprint;
+
+/// The longest [`Phrase`] and [`Place`], in characters.
+const LONGEST: usize = 200;
+/// The longest [`Code`], in bytes.
+const LONGEST_CODE: usize = 64;
+
+/// A token's name: the first eight digits of its fingerprint, enough to tell two tokens apart. There is no way to make
+/// one of a token's text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TokenName(String);
+
+impl From<&Fingerprint> for TokenName {
+    fn from(fingerprint: &Fingerprint) -> Self {
+        Self(fingerprint.short().to_owned())
+    }
+}
+
+/// An error code of a provider's, for example `invalid_grant`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Code(String);
+
+impl Code {
+    /// `code`, if it is what RFC 6749 section 5.2 allows and no longer than codes are; else `other`.
+    pub fn new(code: &str) -> Self {
+        let fine = (1..=LONGEST_CODE).contains(&code.len())
+            && code.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+        Self(if fine { code } else { "other" }.to_owned())
+    }
+}
+
+/// A few words of Linchpin's own about what went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Phrase(String);
+
+impl Phrase {
+    /// `text` in one short line, without control characters, and the URLs in it without user, query and fragment.
+    pub fn new(text: &str) -> Self {
+        let words: Vec<_> = text.split(' ').map(without_query).collect();
+        Self(clipped(&words.join(" ")))
+    }
+}
+
+/// A server or a provider: its URL without user, query and fragment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Place(String);
+
+impl Place {
+    /// The place that `url` is at.
+    pub fn new(url: &str) -> Self {
+        Self(clipped(&without_query(url)))
+    }
+}
+
+macro_rules! texts {
+    ($($name:ident),+) => {
+        $(impl $name {
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        })+
+    };
+}
+
+texts!(TokenName, Code, Phrase, Place);
+
+/// A word as it is, unless there is a URL in it.
+fn without_query(word: &str) -> String {
+    let Some(scheme) = word.find("://") else { return word.to_owned() };
+    let begin = word[..scheme].rfind(|c: char| !c.is_ascii_alphanumeric()).map_or(0, |at| at + 1);
+    let (before, url) = word.split_at(begin);
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let mut place = url[..end].to_owned();
+    if let Ok(mut parsed) = Url::parse(&place)
+        && (!parsed.username().is_empty() || parsed.password().is_some())
+    {
+        let _ = parsed.set_username("").and_then(|()| parsed.set_password(None));
+        place = parsed.into();
+    }
+    format!("{before}{place}")
+}
+
+fn clipped(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().take(LONGEST).map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Secret;
+
+    #[test]
+    fn p20_no_url_in_a_text_keeps_its_query_or_user() {
+        for (text, expected) in [
+            ("https://as.example.com/a?code=planted#f", "https://as.example.com/a"),
+            ("https://u:planted@as.example.com/a", "https://as.example.com/a"),
+            ("https://as.example.com#planted", "https://as.example.com"),
+            ("https://as.example.com", "https://as.example.com"),
+        ] {
+            assert_eq!(Place::new(text).as_str(), expected);
+            let phrase = Phrase::new(&format!("cannot ask (`{text}` of it)"));
+            assert!(phrase.as_str().starts_with(&format!("cannot ask (`{expected}")), "{phrase}");
+            assert!(!phrase.as_str().contains("planted"), "{phrase}");
+        }
+        assert_eq!(Phrase::new("why? because").as_str(), "why? because");
+    }
+
+    #[test]
+    fn f25_texts_are_short_and_do_nothing_to_a_terminal() {
+        let long = "x".repeat(10_000);
+        assert_eq!(Phrase::new(&long).as_str().len(), LONGEST);
+        assert_eq!(Place::new(&format!("https://{long}")).as_str().len(), LONGEST);
+        assert_eq!(Phrase::new("a\u{1b}[2J\nb").as_str(), "a\u{fffd}[2J\u{fffd}b");
+        for (code, expected) in
+            [("invalid_grant", "invalid_grant"), ("", "other"), ("a\nb", "other"), (&long, "other")]
+        {
+            assert_eq!(Code::new(code).as_str(), expected);
+        }
+        assert_eq!(TokenName::from(&Secret::new("abc").fingerprint()).as_str(), "ba7816bf");
+    }
+}
