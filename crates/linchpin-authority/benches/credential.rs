@@ -1,7 +1,6 @@
 //! What the authority costs: the read of a valid token, and a transaction nobody contends for, beyond its exchange.
 //!
 //! `cargo bench -p linchpin-authority`; `cargo xtask bench` runs it and writes the figures down.
-#![expect(missing_docs, reason = "criterion's macros make the entry")]
 
 use std::hint::black_box;
 use std::sync::Arc;
