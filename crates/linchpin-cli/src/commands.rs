@@ -15,11 +15,16 @@ mod store;
 mod token;
 mod tools;
 
+use std::time::Duration;
+
 use linchpin::Disposition;
 
 use crate::app::App;
 use crate::args::{Command, Store};
 use crate::failure::Failure;
+
+/// How long a command waits for the end of its session; what is not done by then is left to the server.
+const CLOSING: Duration = Duration::from_secs(2);
 
 /// Runs a command: its exit code.
 pub(crate) async fn run(app: &App, command: Command) -> Result<u8, Failure> {

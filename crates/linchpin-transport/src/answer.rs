@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
+use linchpin_oauth::challenge::{Challenge, Challenges};
 use thiserror::Error;
 
 use crate::Recovery;
@@ -82,6 +83,15 @@ impl Answer {
         let lines = self.headers().get_all(WWW_AUTHENTICATE);
         let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
         lines.join(", ")
+    }
+
+    /// The challenge of a 403 that asks for more scopes (RFC 6750 section 3.1).
+    pub fn insufficient_scope(&self) -> Option<Challenge> {
+        if self.status() != StatusCode::FORBIDDEN {
+            return None;
+        }
+        let challenges = Challenges::parse(self.headers().get_all(WWW_AUTHENTICATE));
+        challenges.bearer().filter(|bearer| bearer.error() == Some("insufficient_scope")).cloned()
     }
 
     /// The next piece of the body; `None` at its end.

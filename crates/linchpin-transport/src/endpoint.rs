@@ -4,16 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use linchpin_authority::{AccessToken, Credential, CredentialError, SignInReason, Wait};
-use linchpin_oauth::challenge::Challenges;
 use linchpin_oauth::http::{HttpSetupError, transport_client};
 use linchpin_store::{Disposition, ServerUrl};
 use thiserror::Error;
 use url::Url;
 
-use crate::Answer;
+use crate::{Allowance, Answer};
 
 /// Redirects that one request may take, all of them within the server's origin.
 const MAX_REDIRECTS: usize = 10;
@@ -145,6 +144,26 @@ pub enum SendError {
         /// Whether the request may have arrived.
         sent: Sent,
     },
+    /// The operation that the request belongs to is over, so it was not sent (again).
+    #[error("{server} was not asked (again): its caller has stopped waiting")]
+    Over {
+        /// The server.
+        server: Box<ServerUrl>,
+    },
+    /// The answer is larger than is taken.
+    #[error("{server} sent more than {limit} bytes at once")]
+    TooLarge {
+        /// The server.
+        server: Box<ServerUrl>,
+        /// The most that is taken, in bytes.
+        limit: usize,
+    },
+    /// The session is unknown to the server once more, right after it was opened anew.
+    #[error("{server} forgets the session again and again; try again later")]
+    SessionLost {
+        /// The server.
+        server: Box<ServerUrl>,
+    },
     /// The server redirects to another origin, where neither token nor body may go.
     #[error(
         "{server} redirects to another site ({}), which is not followed; use that URL if you trust it",
@@ -168,7 +187,9 @@ impl SendError {
         match self {
             Self::Credential(error) | Self::SignInRequired { error, .. } => error.disposition(),
             Self::AuthenticationRequired { .. } | Self::InsufficientScope { .. } => Disposition::SignIn,
-            Self::Unreachable { .. } => Disposition::Retry,
+            Self::Unreachable { .. } | Self::SessionLost { .. } => Disposition::Retry,
+            Self::Over { .. } => Disposition::TimedOut,
+            Self::TooLarge { .. } => Disposition::Answered,
             Self::Redirected { .. } => Disposition::Configuration,
         }
     }
@@ -202,18 +223,35 @@ impl Endpoint {
     /// # Errors
     /// Every [`SendError`]. An answer of any status other than those that concern the sign-in is an answer.
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, SendError> {
+        self.send_charged(outgoing, None).await
+    }
+
+    /// Like [`Endpoint::send`], with the recovery charged to the operation that the request belongs to, and nothing
+    /// sent once that is over.
+    ///
+    /// # Errors
+    /// As [`Endpoint::send`], and [`SendError::Over`].
+    pub async fn send_for(&self, outgoing: &Outgoing, allowance: &Allowance) -> Result<Answer, SendError> {
+        self.send_charged(outgoing, Some(allowance)).await
+    }
+
+    async fn send_charged(
+        &self,
+        outgoing: &Outgoing,
+        allowance: Option<&Allowance>,
+    ) -> Result<Answer, SendError> {
         let Authorization::SignIn(credential) = &self.0.authorization else {
-            return self.once(outgoing, None).await;
+            return self.attempt(outgoing, None, allowance).await;
         };
         let token = match credential.access_token(outgoing.wait).await {
             Ok(token) => token,
-            Err(error) => return self.without_token(outgoing, error).await,
+            Err(error) => return self.without_token(outgoing, error, allowance).await,
         };
-        let answer = self.once(outgoing, Some(&token)).await?;
+        let answer = self.attempt(outgoing, Some(&token), allowance).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return self.check_scope(answer, credential);
         }
-        if outgoing.recovery == Recovery::Spent {
+        if outgoing.recovery == Recovery::Spent || !allowance.is_none_or(Allowance::take_sign_in) {
             return Err(self.authentication_required(credential, &token, &answer));
         }
         let challenge = answer.challenge();
@@ -224,7 +262,7 @@ impl Endpoint {
             // The caller has gone; the renewed token is there for the next request (P18).
             return Err(CredentialError::TimedOut { key: Box::new(credential.key().clone()) }.into());
         }
-        let answer = self.once(outgoing, Some(&renewed)).await?;
+        let answer = self.attempt(outgoing, Some(&renewed), allowance).await?;
         if answer.status() != StatusCode::UNAUTHORIZED {
             return self.check_scope(answer.after_recovery(), credential);
         }
@@ -246,11 +284,16 @@ impl Endpoint {
     }
 
     /// Some servers need no sign-in: without one, the server decides.
-    async fn without_token(&self, outgoing: &Outgoing, error: CredentialError) -> Result<Answer, SendError> {
+    async fn without_token(
+        &self,
+        outgoing: &Outgoing,
+        error: CredentialError,
+        allowance: Option<&Allowance>,
+    ) -> Result<Answer, SendError> {
         let CredentialError::SignInRequired { reason: SignInReason::NotSignedIn, .. } = &error else {
             return Err(error.into());
         };
-        let answer = self.once(outgoing, None).await?;
+        let answer = self.attempt(outgoing, None, allowance).await?;
         match answer.status() {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(refused(error, answer.challenge())),
             _ => Ok(answer),
@@ -258,14 +301,7 @@ impl Endpoint {
     }
 
     fn check_scope(&self, answer: Answer, credential: &Credential) -> Result<Answer, SendError> {
-        if answer.status() != StatusCode::FORBIDDEN {
-            return Ok(answer);
-        }
-        let challenges = Challenges::parse(answer.headers().get_all(WWW_AUTHENTICATE));
-        let Some(bearer) = challenges.bearer().filter(|bearer| bearer.error() == Some("insufficient_scope"))
-        else {
-            return Ok(answer);
-        };
+        let Some(bearer) = answer.insufficient_scope() else { return Ok(answer) };
         let scope = bearer.scope().map(str::to_owned);
         let mut command = linchpin_authority::login_command(credential.key());
         if let Some(scope) = scope.as_deref().filter(|scope| scope.chars().all(is_scope_char)) {
@@ -278,6 +314,27 @@ impl Endpoint {
             command,
             challenge,
         })
+    }
+
+    /// One request over the wire, unless the operation that it belongs to is over.
+    async fn attempt(
+        &self,
+        outgoing: &Outgoing,
+        token: Option<&AccessToken>,
+        allowance: Option<&Allowance>,
+    ) -> Result<Answer, SendError> {
+        let Some(allowance) = allowance else { return self.once(outgoing, token).await };
+        if allowance.is_over() {
+            return Err(SendError::Over { server: Box::new(self.0.server.clone()) });
+        }
+        allowance.sending();
+        let answer = self.once(outgoing, token).await;
+        match &answer {
+            Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED => allowance.refused(),
+            Err(SendError::Unreachable { sent: Sent::No, .. }) => allowance.refused(),
+            _ => {}
+        }
+        answer
     }
 
     /// One request over the wire, redirects within the origin included.

@@ -8,11 +8,14 @@
 //! A request is sent again only after a 401, which says that it was not processed. What a broken connection did is
 //! for the caller to judge: [`SendError::Unreachable`] says whether the request surely was not sent.
 
+mod allowance;
 mod answer;
 mod endpoint;
+pub mod listening;
 pub mod rmcp;
 mod sse;
 
+pub use allowance::Allowance;
 pub use answer::{Answer, ReadError};
 pub use endpoint::{Authorization, Endpoint, Outgoing, Recovery, SendError, Sent};
 pub use sse::{Event, EventReader, EventTooLarge};

@@ -12,8 +12,8 @@
 //! let linchpin = Linchpin::from_env()?;
 //! let url = ServerUrl::parse("https://mcp.example.com/mcp", PlainHttp::LoopbackOnly)?;
 //! let server = linchpin.server(url, Profile::default()).await;
-//! let client = McpClient::connect(&server, Duration::from_secs(30)).await?;
-//! for tool in client.list_tools(Duration::from_secs(10)).await? {
+//! let client = McpClient::connect(&server).await?;
+//! for tool in client.list_tools().within(Duration::from_secs(10)).await? {
 //!     println!("{}", tool.name);
 //! }
 //! client.close().await;
@@ -28,7 +28,7 @@ mod client;
 mod installation;
 mod server;
 
-pub use client::{ClientError, McpClient};
+pub use client::{Cancel, ClientError, McpClient, McpClientBuilder, Operation};
 pub use installation::{Builder, Environment, Linchpin, Listed, SetupError};
 pub use linchpin_authority::{
     AccessToken, Authority, Copies, Credential, CredentialError, Imported, Leftover, Moved, Replace,
@@ -46,4 +46,5 @@ pub use linchpin_store::{
     UserFileGuard, Why, doctor, history,
 };
 pub use linchpin_transport::{Authorization, Endpoint, SendError};
+pub use rmcp;
 pub use server::{Server, SignInFailed, SignedIn, Turn};

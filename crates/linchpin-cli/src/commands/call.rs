@@ -4,6 +4,7 @@ use linchpin::{Disposition, McpClient};
 use serde_json::{Map, Value};
 use tokio::io::AsyncReadExt as _;
 
+use super::CLOSING;
 use super::login::spinner;
 use crate::app::App;
 use crate::args::Call;
@@ -18,9 +19,9 @@ pub(super) async fn run(app: &App, args: Call) -> Result<u8, Failure> {
     let server = app.server(&args.target).await?;
     let waiting = spinner(&format!("calling {}", output::shown(&args.tool)));
     let outcome = async {
-        let client = McpClient::connect(&server, args.timeout).await?;
-        let outcome = client.call_tool(&args.tool, arguments, args.timeout).await;
-        client.close().await;
+        let client = McpClient::builder().within(args.timeout).connect(&server).await?;
+        let outcome = client.call_tool(&args.tool, arguments).within(args.timeout).await;
+        client.close_within(CLOSING).await;
         outcome
     }
     .await;

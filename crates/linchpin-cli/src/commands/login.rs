@@ -206,8 +206,8 @@ async fn paste(
 }
 
 async fn check(server: &Server) -> Result<(), ClientError> {
-    let client = McpClient::connect(server, FIRST_REQUEST).await?;
-    client.close().await;
+    let client = McpClient::builder().within(FIRST_REQUEST).connect(server).await?;
+    client.close_within(super::CLOSING).await;
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use linchpin::McpClient;
 
+use super::CLOSING;
 use super::login::spinner;
 use crate::app::App;
 use crate::args::Tools;
@@ -11,14 +12,14 @@ use crate::output;
 pub(super) async fn run(app: &App, args: Tools) -> Result<u8, Failure> {
     let server = app.server(&args.target).await?;
     let waiting = spinner(&format!("asking {}", server.url()));
-    let client = McpClient::connect(&server, args.timeout).await;
+    let client = McpClient::builder().within(args.timeout).connect(&server).await;
     let tools = match &client {
-        Ok(client) => Some(client.list_tools(args.timeout).await),
+        Ok(client) => Some(client.list_tools().within(args.timeout).await),
         Err(_) => None,
     };
     waiting.finish_and_clear();
     let client = client?;
-    client.close().await;
+    client.close_within(CLOSING).await;
     let tools = tools.unwrap_or_else(|| Ok(Vec::new()))?;
     if args.output.json {
         output::json(&tools)?;
