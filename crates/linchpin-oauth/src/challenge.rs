@@ -32,6 +32,12 @@ impl Challenges {
         Self(challenges)
     }
 
+    /// Reads a text in which the header lines are joined by commas.
+    pub fn parse_text(text: &str) -> Self {
+        let line = HeaderValue::try_from(text).ok();
+        Self::parse(&line)
+    }
+
     /// The first Bearer challenge (RFC 6750 section 3).
     pub fn bearer(&self) -> Option<&Challenge> {
         self.0.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case("bearer"))

@@ -22,6 +22,7 @@ use crate::provider::{Asking, exchange};
 mod callback;
 mod discover;
 mod page;
+mod probe;
 mod register;
 
 pub use callback::Callback;
@@ -45,6 +46,9 @@ pub struct SignInOptions {
     pub client: Option<PreregisteredClient>,
     /// The URL of a client metadata document, used where the provider supports it.
     pub client_metadata_url: Option<Url>,
+    /// The `WWW-Authenticate` of the refusal that calls for this sign-in, its lines joined by commas: it says which
+    /// scopes are wanted and where the server's metadata is. Without one the server is asked.
+    pub challenge: Option<String>,
     /// The port of the callback on this machine; any free one for 0.
     pub callback_port: u16,
     /// The provider of the sign-in that is there already: to another one nothing is sent (P13).
@@ -239,7 +243,12 @@ impl PendingSignIn {
         http: &HttpOptions,
     ) -> Result<Self, SignInError> {
         let reach = Reach::of(server.url()).await;
-        let discovered = discover(server, reach, http).await?;
+        let discovered = discover(server, options.challenge.as_deref(), reach, http).await?;
+        if !discovered.challenge_methods.iter().any(|method| method == "S256") {
+            let problem =
+                format!("{} does not say that it supports PKCE with S256", shown(&discovered.issuer));
+            return Err(SignInError::Metadata { server: server.clone(), problem });
+        }
         if let Some(before) = options.issuer.as_ref().filter(|before| **before != discovered.issuer) {
             let (before, now) = (shown(before), shown(&discovered.issuer));
             return Err(SignInError::OtherProvider { server: Box::new(server.clone()), before, now });

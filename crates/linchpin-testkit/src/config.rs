@@ -105,6 +105,8 @@ pub enum Consent {
 pub enum AuthMode {
     /// A token of the provider.
     Provider,
+    /// A token of the provider, but not yet for opening a session.
+    Tools,
     /// Nothing.
     Open,
     /// This very token.

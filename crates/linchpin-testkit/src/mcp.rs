@@ -64,7 +64,8 @@ pub(crate) async fn handle(shared: Arc<Shared>, asked: Asked) -> Answer {
     let path = request.uri().path();
     if let Some(suffix) = path.strip_prefix("/.well-known/oauth-protected-resource") {
         shared.counts().metadata_requests += 1;
-        let known = matches!(suffix, "" | "/mcp") && shared.config().auth == AuthMode::Provider;
+        let known = matches!(suffix, "" | "/mcp")
+            && matches!(shared.config().auth, AuthMode::Provider | AuthMode::Tools);
         let effect = async { if known { resource_metadata(&shared) } else { empty(StatusCode::NOT_FOUND) } };
         return shared.answer(Endpoint::ResourceMetadata, None, &wire, effect).await;
     }
@@ -82,7 +83,7 @@ pub(crate) async fn handle(shared: Arc<Shared>, asked: Asked) -> Answer {
         _ => return empty(StatusCode::METHOD_NOT_ALLOWED),
     };
     let effect = async {
-        if let Err(refused) = admit(&shared, request.headers()) {
+        if let Err(refused) = admit(&shared, request.headers(), method.as_deref()) {
             return refused;
         }
         serve(&shared, &request, message).await
@@ -109,7 +110,7 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 
 /// Lets a request in, or answers it 401.
 #[expect(clippy::result_large_err, reason = "a refusal is an answer, made once per request")]
-fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), Answer> {
+fn admit(shared: &Shared, headers: &HeaderMap, method: Option<&str>) -> Result<(), Answer> {
     let (auth, challenge) = {
         let config = shared.config();
         (config.auth.clone(), config.challenge)
@@ -118,7 +119,10 @@ fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), Answer> {
     let admitted = match &auth {
         AuthMode::Open | AuthMode::NotMcp => true,
         AuthMode::Static(expected) => token == Some(expected),
-        AuthMode::Provider => token.is_some_and(|token| shared.grants().admits(token).is_some()),
+        AuthMode::Tools if method.is_some_and(opens_a_session) => true,
+        AuthMode::Provider | AuthMode::Tools => {
+            token.is_some_and(|token| shared.grants().admits(token).is_some())
+        }
     };
     if admitted {
         return Ok(());
@@ -128,6 +132,10 @@ fn admit(shared: &Shared, headers: &HeaderMap) -> Result<(), Answer> {
     let error = if token.is_some() { ", error=\"invalid_token\"" } else { "" };
     let text = format!("Bearer realm=\"mcp\"{error}, resource_metadata=\"{metadata}\"");
     Err(unauthorized(challenge.then_some(text.as_str())))
+}
+
+fn opens_a_session(method: &str) -> bool {
+    matches!(method, "initialize" | "notifications/initialized" | "server/discover")
 }
 
 fn resource_metadata(shared: &Shared) -> Answer {

@@ -34,6 +34,7 @@ pub use linchpin_authority::{
     AccessToken, Authority, Copies, Credential, CredentialError, Imported, Leftover, Moved, Replace,
     SignInReason, SignOut, Wait, login_command,
 };
+pub use linchpin_oauth::challenge::{Challenge, Challenges};
 pub use linchpin_oauth::http::{HttpOptions, HttpSetupError};
 pub use linchpin_oauth::sign_in::{Callback, PendingSignIn, PreregisteredClient, SignInError, SignInOptions};
 pub use linchpin_oauth::{Provider, Revocation};

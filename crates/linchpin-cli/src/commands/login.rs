@@ -279,6 +279,7 @@ fn options(args: &Login) -> Result<SignInOptions, Failure> {
         scopes: args.scopes.iter().flat_map(|scopes| scopes.split_whitespace()).map(str::to_owned).collect(),
         client: args.client_id.clone().map(|id| PreregisteredClient { id, secret }),
         client_metadata_url,
+        challenge: None,
         callback_port: args.callback_port,
         issuer: None,
     })

@@ -102,6 +102,17 @@ async fn a_server_that_is_absent_open_or_something_else_is_told_apart() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_for_a_sign_in_only_at_its_tools_can_be_signed_in_to() {
+    let world = World::with(|config| config.auth = AuthMode::Tools);
+    let url = world.url();
+    told(&world.run(&["call", &url, "echo", "{}"]).await, 3, &["not signed in", "linchpin login"]);
+    let ran = world.login(&[]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let ran = world.run(&["call", &url, "echo", r#"{"a":1}"#]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, "{\"a\":1}\n"), "{ran:?}");
+}
+
+#[tokio::test]
 async fn a_server_without_sign_in_is_used_as_it_is() {
     let world = World::with(|config| config.auth = AuthMode::Open);
     let ran = world.run(&["call", &world.url(), "echo", r#"{"a":1}"#]).await;

@@ -3,25 +3,25 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONTENT_TYPE, LOCATION, WWW_AUTHENTICATE};
-use http::{Method, StatusCode};
+use http::Method;
+use http::header::LOCATION;
 use linchpin_store::{PlainHttp, ServerUrl};
 use rmcp::transport::auth::{
-    AuthError, AuthorizationManager, OAuthHttpClient, OAuthHttpClientFuture, OAuthHttpRedirectPolicy,
-    OAuthHttpRequest,
+    AuthError, AuthorizationManager, AuthorizationMetadataResolution, AuthorizationMetadataSource,
+    OAuthHttpClient, OAuthHttpClientFuture, OAuthHttpRedirectPolicy, OAuthHttpRequest,
 };
 use serde_json::Value;
 use thiserror::Error;
 use url::Url;
 
+use super::probe::{Met, probe};
 use super::{OFFLINE_ACCESS, SignInError};
-use crate::challenge::{Challenge, Challenges};
 use crate::http::{BodyError, HttpOptions, Reach, check_url, credential_client, read_body};
 
 /// How long one request of discovery may take.
-const TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
 /// The longest metadata document, in bytes.
-const MAX_METADATA: usize = 1 << 20;
+pub(super) const MAX_METADATA: usize = 1 << 20;
 /// Redirects that discovery follows within one origin.
 const MAX_REDIRECTS: usize = 3;
 
@@ -37,32 +37,41 @@ pub(crate) struct Discovered {
     pub(crate) auth_methods: Option<Vec<String>>,
     pub(crate) metadata_documents: bool,
     pub(crate) resource: String,
+    /// The PKCE methods that the provider says it supports.
+    pub(crate) challenge_methods: Vec<String>,
     /// What the challenge or else the server's metadata asks for.
     pub(crate) scopes: Vec<String>,
     /// Whether the provider lists `offline_access`.
     pub(crate) offline_access: bool,
 }
 
-/// Asks the server, reads its metadata and the provider's, and checks both.
+/// Asks the server unless it has challenged already, reads its metadata and the provider's, and checks both.
 pub(crate) async fn discover(
     server: &ServerUrl,
+    challenge: Option<&str>,
     reach: Reach,
     http: &HttpOptions,
 ) -> Result<Discovered, SignInError> {
-    let probe = probe(server).await?;
+    let met = match challenge {
+        Some(challenge) => Met::challenged(challenge),
+        None => probe(server).await?,
+    };
     let fetcher = Arc::new(Fetcher { http: http.clone(), reach, resource: Mutex::default() });
     let wrong = |problem: String| SignInError::Metadata { server: server.clone(), problem };
     let mut manager = AuthorizationManager::new_with_oauth_http_client(server.url().clone(), fetcher.clone())
         .await
         .map_err(|error| wrong(describe(&error)))?;
-    let challenge = probe.challenge.as_deref();
-    let resolution = match manager.resolve_metadata_from_challenge(challenge).await {
+    let resolution = match manager.resolve_metadata_from_challenge(met.challenge()).await {
+        // Who answers everybody needs no sign-in, unless the server itself says where one is had: some ask for one
+        // only when it comes to their tools.
+        Ok(resolution) if met.is_open() && !is_of_resource(&resolution) => {
+            return Err(SignInError::NotNeeded(server.clone()));
+        }
+        Err(_) if met.is_open() => return Err(SignInError::NotNeeded(server.clone())),
         Ok(resolution) if resolution.source.is_discovered() => resolution,
         Ok(_) | Err(AuthError::NoAuthorizationSupport) => {
-            return Err(SignInError::NotAnMcpServer {
-                server: server.clone(),
-                problem: format!("it answered {} and names no sign-in", probe.status.as_u16()),
-            });
+            let problem = format!("it {met} and names no sign-in");
+            return Err(SignInError::NotAnMcpServer { server: server.clone(), problem });
         }
         Err(AuthError::DiscoveryRequestFailed { url, source }) => {
             if let Some(refused) = source.downcast_ref::<crate::http::UrlRefused>() {
@@ -86,10 +95,6 @@ pub(crate) async fn discover(
     manager.set_metadata(metadata.clone());
 
     let issuer = metadata.issuer.clone().ok_or_else(|| wrong("its provider names no issuer".to_owned()))?;
-    let methods = metadata.code_challenge_methods_supported.as_deref().unwrap_or_default();
-    if !methods.iter().any(|method| method == "S256") {
-        return Err(wrong(format!("{} does not say that it supports PKCE with S256", shown(&issuer))));
-    }
     let endpoint = |name: &str, text: &str| {
         let url = Url::parse(text).map_err(|_| wrong(format!("its {name} is not a URL")))?;
         check_url(&url, reach, http).map_err(|refused| wrong(format!("its {name} {refused}")))?;
@@ -117,6 +122,7 @@ pub(crate) async fn discover(
         auth_methods: list("token_endpoint_auth_methods_supported"),
         metadata_documents: flag("client_id_metadata_document_supported"),
         scopes: manager.select_initial_scopes(&[]).await,
+        challenge_methods: metadata.code_challenge_methods_supported.clone().unwrap_or_default(),
         offline_access: metadata
             .scopes_supported
             .as_ref()
@@ -125,58 +131,9 @@ pub(crate) async fn discover(
     })
 }
 
-/// What the server answers to somebody it does not know.
-struct Probe {
-    status: StatusCode,
-    /// The Bearer challenge in a form that cannot be misread.
-    challenge: Option<String>,
-}
-
-/// Begins a session without a token. A server that lets it needs no sign-in.
-async fn probe(server: &ServerUrl) -> Result<Probe, SignInError> {
-    const INITIALIZE: &str = concat!(
-        r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"#,
-        r#""clientInfo":{"name":"linchpin","version":""#,
-        env!("CARGO_PKG_VERSION"),
-        r#""}}}"#
-    );
-    let unreachable =
-        |problem: &str| SignInError::Unreachable { who: server.to_string(), problem: problem.to_owned() };
-    // Where the server is was the user's choice; the filter is for what metadata says.
-    let client = credential_client(server.url(), Reach::Private)?;
-    let request = client
-        .request(Method::POST, server.url().clone())
-        .header(ACCEPT, "application/json, text/event-stream")
-        .header(CONTENT_TYPE, "application/json")
-        .timeout(TIMEOUT)
-        .body(INITIALIZE);
-    let response = request.send().await.map_err(|error| {
-        unreachable(if error.is_timeout() {
-            "did not answer in time"
-        } else {
-            "could not be connected to; check the URL and the network"
-        })
-    })?;
-    let status = response.status();
-    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        return Err(unreachable(&format!("answered {}", status.as_u16())));
-    }
-    let challenges = Challenges::parse(response.headers().get_all(WWW_AUTHENTICATE));
-    let challenge = challenges.bearer().map(Challenge::to_plain);
-    if status.is_success() {
-        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let content_type = content_type.unwrap_or_default().to_owned();
-        let streamed = content_type.starts_with("text/event-stream");
-        let is_mcp = streamed || read_body(response, MAX_METADATA).await.is_ok_and(|body| is_json_rpc(&body));
-        if is_mcp {
-            return Err(SignInError::NotNeeded(server.clone()));
-        }
-    }
-    Ok(Probe { status, challenge })
-}
-
-fn is_json_rpc(body: &[u8]) -> bool {
-    serde_json::from_slice::<Value>(body).is_ok_and(|value| value.get("jsonrpc").is_some())
+/// Whether the server's own metadata (RFC 9728) led there, not a guess from its URL.
+fn is_of_resource(resolution: &AuthorizationMetadataResolution) -> bool {
+    matches!(resolution.source, AuthorizationMetadataSource::ProtectedResourceMetadata)
 }
 
 /// Why a metadata document is not read, although it was answered.

@@ -197,6 +197,7 @@ mod tests {
             revocation_endpoint: None,
             auth_methods: None,
             metadata_documents: false,
+            challenge_methods: Vec::new(),
             resource: url("/mcp").into(),
             scopes: Vec::new(),
             offline_access: true,

@@ -15,6 +15,7 @@ fn discovered(scopes: &[&str], offline_access: bool) -> Discovered {
         revocation_endpoint: None,
         auth_methods: None,
         metadata_documents: false,
+        challenge_methods: Vec::new(),
         resource: "https://mcp.example/mcp".to_owned(),
         scopes: strings(scopes),
         offline_access,
