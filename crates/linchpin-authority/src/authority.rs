@@ -9,10 +9,10 @@ use linchpin_oauth::TokenEndpoint;
 use linchpin_store::history::{Recorder, Unrecorded};
 use linchpin_store::{Clock, CredentialKey, Store};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::Credential;
 use crate::credential::lock;
+use crate::tasks::Tasks;
 
 /// The one owner of the sign-ins of one pinned store (P4): it reads, renews, saves and deletes there and nowhere
 /// else. Cheap to clone; clones share everything.
@@ -26,7 +26,7 @@ pub(crate) struct AuthorityShared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) copies: Copies,
     pub(crate) recorder: Arc<dyn Recorder>,
-    pub(crate) tasks: TaskTracker,
+    pub(crate) tasks: Tasks,
     /// Cancelled when the process ends: nobody waits for a lock any more.
     pub(crate) closing: CancellationToken,
     credentials: Mutex<HashMap<CredentialKey, Credential>>,
@@ -58,7 +58,7 @@ impl Authority {
         copies: Copies,
         recorder: Arc<dyn Recorder>,
     ) -> Self {
-        let (tasks, closing, credentials) = (TaskTracker::new(), CancellationToken::new(), Mutex::default());
+        let (tasks, closing, credentials) = (Tasks::on_tokio(), CancellationToken::new(), Mutex::default());
         Self(Arc::new(AuthorityShared {
             store,
             endpoint,
@@ -69,6 +69,13 @@ impl Authority {
             closing,
             credentials,
         }))
+    }
+
+    /// The same with tasks that something else than tokio runs.
+    #[cfg(test)]
+    pub(crate) fn run_by(mut self, tasks: Tasks) -> Self {
+        Arc::get_mut(&mut self.0).expect("nobody has it yet").tasks = tasks;
+        self
     }
 
     /// The pinned store.
@@ -93,8 +100,7 @@ impl Authority {
     /// has begun nothing and gives up at once.
     pub async fn drain(&self, within: Duration) -> bool {
         self.0.closing.cancel();
-        self.0.tasks.close();
-        tokio::time::timeout(within, self.0.tasks.wait()).await.is_ok()
+        tokio::time::timeout(within, self.0.tasks.ended()).await.is_ok()
     }
 }
 

@@ -17,12 +17,12 @@ use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::authority::{AuthorityShared, Copies};
 use crate::decide::Cause;
 use crate::freshness::{Freshness, Life};
 use crate::sign::{self, Imported, Leftover, Moved, Replace, SignOut, Turn};
+use crate::tasks::Tasks;
 use crate::{AccessToken, CredentialError, Wait, refresh};
 
 /// After a background renewal failed, the next request that could start one waits this long.
@@ -159,7 +159,7 @@ impl Credential {
         let known = lock(&self.0.refused).replace(refused.clone());
         if known.is_none_or(|known| known.fingerprint != refused.fingerprint) {
             let shared = Arc::clone(&self.0);
-            self.0.tasks.spawn(async move { sign::note_refusal(&shared, refused).await });
+            self.0.tasks.begin(async move { sign::note_refusal(&shared, refused).await });
         }
     }
 
@@ -276,9 +276,11 @@ impl Credential {
         }
         let (sender, result) = watch::channel(None);
         *running = Some(Running { cause: cause.clone(), result: result.clone() });
+        // Whatever runs tasks may do so at once.
+        drop(running);
         let shared = Arc::clone(&self.0);
         let owned_cause = cause.clone();
-        self.0.tasks.spawn(async move {
+        self.0.tasks.begin(async move {
             // Cleared also when the transaction panics, so that the next caller starts another.
             let _clear = Clear(&shared);
             let outcome = refresh::refresh(&shared, &owned_cause).await;
@@ -309,7 +311,7 @@ impl Credential {
         &self,
         transaction: impl Future<Output = Result<T, CredentialError>> + Send + 'static,
     ) -> Result<T, CredentialError> {
-        match self.0.tasks.spawn(transaction).await {
+        match self.0.tasks.own(transaction).await {
             Ok(outcome) => outcome,
             Err(_) => Err(CredentialError::Interrupted { key: Box::new(self.0.key.clone()) }),
         }
@@ -341,7 +343,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) copies: Copies,
     pub(crate) recorder: Arc<dyn Recorder>,
-    tasks: TaskTracker,
+    tasks: Tasks,
     closing: CancellationToken,
     snapshot: ArcSwapOption<Snapshot>,
     running: Mutex<Option<Running>>,

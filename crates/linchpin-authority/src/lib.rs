@@ -22,7 +22,10 @@ mod freshness;
 #[cfg(test)]
 mod histories;
 mod refresh;
+#[cfg(test)]
+mod schedules;
 mod sign;
+mod tasks;
 mod tell;
 mod token;
 
