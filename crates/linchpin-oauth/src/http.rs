@@ -174,6 +174,60 @@ impl Resolve for FilteredResolver {
     }
 }
 
+/// Why there is no answer to a request of somebody else's OAuth code.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The URL is none, or not one that may be asked.
+    #[error("it {0}")]
+    Refused(#[from] UrlRefused),
+    /// There is no HTTP client.
+    #[error(transparent)]
+    Setup(#[from] HttpSetupError),
+    /// It could not be connected to, or broke off before it answered.
+    #[error("it could not be reached")]
+    Unreachable(#[source] reqwest::Error),
+    /// The body.
+    #[error("it {0}")]
+    Body(#[from] BodyError),
+}
+
+/// One request of OAuth traffic as it is: to a URL that is checked, over a connection opened for it, nothing followed, at
+/// most `timeout` and `limit` bytes.
+///
+/// # Errors
+/// [`FetchError`]. An answer of any status is an answer.
+pub async fn fetch(
+    request: http::Request<Vec<u8>>,
+    reach: Reach,
+    options: &HttpOptions,
+    timeout: Duration,
+    limit: usize,
+) -> Result<http::Response<Vec<u8>>, FetchError> {
+    let (head, body) = request.into_parts();
+    let url = Url::parse(&head.uri.to_string()).map_err(|_| UrlRefused::NotHttps)?;
+    check_url(&url, reach, options)?;
+    let request = credential_client(&url, reach)?.request(head.method, url).headers(head.headers).body(body);
+    let response = request.timeout(timeout).send().await.map_err(unreachable)?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let mut answer = http::Response::new(read_body(response, limit).await?);
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    Ok(answer)
+}
+
+/// A refusal of the resolver's keeps its type; anything else loses its URL.
+fn unreachable(error: reqwest::Error) -> FetchError {
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        if let Some(refused) = cause.downcast_ref::<UrlRefused>() {
+            return refused.clone().into();
+        }
+        source = cause.source();
+    }
+    FetchError::Unreachable(error.without_url())
+}
+
 /// Why a body was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]

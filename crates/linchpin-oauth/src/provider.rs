@@ -268,7 +268,7 @@ fn unreachable(error: &reqwest::Error) -> String {
     clippy::disallowed_methods,
     reason = "an HTTP date in Retry-After is compared with the machine's clock"
 )]
-fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 

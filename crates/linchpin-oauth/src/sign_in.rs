@@ -29,6 +29,7 @@ pub use callback::Callback;
 #[cfg(feature = "fuzzing")]
 pub(crate) use callback::fuzzed as check_callback;
 use callback::{Expected, Listener, Waiting};
+pub use discover::is_resource_of;
 use discover::{Discovered, discover, shown};
 pub use page::BrowserPage;
 

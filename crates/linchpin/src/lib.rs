@@ -26,6 +26,7 @@
 
 mod client;
 mod installation;
+pub mod rmcp_auth;
 mod server;
 
 pub use client::{Cancel, ClientError, McpClient, McpClientBuilder, Operation};

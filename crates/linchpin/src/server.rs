@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use linchpin_authority::{AccessToken, Credential, CredentialError, Leftover, SignOut, Wait};
-use linchpin_oauth::http::HttpSetupError;
+use linchpin_oauth::http::{HttpOptions, HttpSetupError};
 use linchpin_oauth::sign_in::{PendingSignIn, SignInError, SignInOptions};
 use linchpin_store::history::{Place, What};
 use linchpin_store::{
-    CredentialKey, Disposition, LockHolder, Pin, Record, ServerUrl, SignInTurn, StoreKind, Why,
+    Clock, CredentialKey, Disposition, LockHolder, Pin, Record, ServerUrl, SignInTurn, StoreKind, Why,
 };
 use linchpin_transport::{Authorization, Endpoint};
 use thiserror::Error;
 
 use crate::Linchpin;
+use crate::rmcp_auth::RmcpAuth;
 
 /// One MCP server with one person's sign-in. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -125,6 +126,20 @@ impl Server {
         Endpoint::new(self.url().clone(), Authorization::SignIn(self.credential.clone()), headers)
     }
 
+    /// The sign-in for a program that uses rmcp's `AuthorizationManager`: its credential store and its OAuth HTTP client.
+    /// Make one for each manager.
+    pub fn rmcp_auth(&self) -> RmcpAuth {
+        RmcpAuth::new(self.clone())
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.linchpin.0.clock
+    }
+
+    pub(crate) fn http_options(&self) -> &HttpOptions {
+        &self.linchpin.0.http
+    }
+
     /// The turn to send a person through a browser, waited for at most `within`. Of several processes that want a
     /// sign-in here at once one opens a page, and the others find its result, if that has the `scopes` they want.
     /// `busy` is told which process they wait for.
@@ -188,22 +203,34 @@ impl Server {
         callback: linchpin_oauth::sign_in::Callback,
     ) -> Result<SignedIn, SignInFailed> {
         let signed_in = pending.finish(callback, &*self.linchpin.0.clock).await?;
+        match self.keep(signed_in.record).await {
+            Ok(kept) => {
+                signed_in.page.signed_in().await;
+                Ok(kept)
+            }
+            Err(error) => {
+                signed_in.page.not_saved().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Saves a new sign-in where a new one goes. One that cannot be saved is given back to the provider.
+    pub(crate) async fn keep(&self, record: Record) -> Result<SignedIn, CredentialError> {
         let server = self.for_sign_in().await;
-        let leftovers = match server.credential.sign_in(signed_in.record.clone()).await {
+        let leftovers = match server.credential.sign_in(record.clone()).await {
             Ok(leftovers) => leftovers,
             Err(error) => {
                 // Nobody has these tokens now, and nobody is to find them.
-                let _ = self.linchpin.0.endpoint.revoke(&signed_in.record).await;
-                signed_in.page.not_saved().await;
-                return Err(error.into());
+                let _ = self.linchpin.0.endpoint.revoke(&record).await;
+                return Err(error);
             }
         };
         if let Some(stores) = self.linchpin.stores() {
             stores.signed_in(self.key(), server.kind, &*self.linchpin.0.clock).await;
         }
         server.pin().await;
-        signed_in.page.signed_in().await;
-        Ok(SignedIn { server, record: signed_in.record, leftovers })
+        Ok(SignedIn { server, record, leftovers })
     }
 
     /// From now on the installation knows the sign-in to be here.

@@ -16,7 +16,7 @@ use url::Url;
 
 use super::probe::{Met, probe};
 use super::{OFFLINE_ACCESS, SignInError};
-use crate::http::{BodyError, HttpOptions, Reach, check_url, credential_client, read_body};
+use crate::http::{BodyError, FetchError, HttpOptions, Reach, check_url, fetch};
 
 /// How long one request of discovery may take.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(15);
@@ -160,47 +160,30 @@ impl Fetcher {
         request: OAuthHttpRequest,
     ) -> Result<http::Response<Vec<u8>>, Box<dyn std::error::Error + Send + Sync>> {
         let follow = request.redirect_policy == OAuthHttpRedirectPolicy::Follow;
-        let (head, body) = request.request.into_parts();
-        let mut url = Url::parse(&head.uri.to_string())?;
+        let mut request = request.request;
         for _ in 0..=MAX_REDIRECTS {
-            check_url(&url, self.reach, &self.http)?;
-            let client = credential_client(&url, self.reach)?;
-            let response = client
-                .request(head.method.clone(), url.clone())
-                .headers(head.headers.clone())
-                .body(body.clone())
-                .timeout(TIMEOUT)
-                .send()
-                .await
-                .map_err(without_url)?;
-            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-            let next = location.and_then(|location| url.join(location).ok());
-            if let Some(next) = next.clone()
-                && follow
-                && response.status().is_redirection()
-                && head.method == Method::GET
-                && next.origin() == url.origin()
-            {
-                url = next;
-                continue;
-            }
-            if let Some(elsewhere) = next
-                && response.status().is_redirection()
-                && elsewhere.origin() != url.origin()
-            {
-                let origin = elsewhere.origin().ascii_serialization();
-                return Err(Unusable::Elsewhere(shown(&origin)).into());
-            }
-            let mut answer = http::Response::builder().status(response.status());
-            if let Some(headers) = answer.headers_mut() {
-                headers.clone_from(response.headers());
-            }
-            let body = match read_body(response, MAX_METADATA).await {
-                Err(BodyError::TooLarge(_)) => return Err(Unusable::TooLarge.into()),
-                body => body?,
+            let url = Url::parse(&request.uri().to_string())?;
+            let answer = match fetch(request.clone(), self.reach, &self.http, TIMEOUT, MAX_METADATA).await {
+                Ok(answer) => answer,
+                Err(FetchError::Refused(refused)) => return Err(refused.into()),
+                Err(FetchError::Body(BodyError::TooLarge(_))) => return Err(Unusable::TooLarge.into()),
+                Err(error) => return Err(error.into()),
             };
-            self.note_resource(&body);
-            return Ok(answer.body(body)?);
+            let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+            let next = location.filter(|_| answer.status().is_redirection());
+            match next.and_then(|location| url.join(location).ok()) {
+                Some(next) if next.origin() != url.origin() => {
+                    let origin = next.origin().ascii_serialization();
+                    return Err(Unusable::Elsewhere(shown(&origin)).into());
+                }
+                Some(next) if follow && request.method() == Method::GET => {
+                    *request.uri_mut() = next.as_str().parse()?;
+                }
+                _ => {
+                    self.note_resource(answer.body());
+                    return Ok(answer);
+                }
+            }
         }
         Err("too many redirects".into())
     }
@@ -214,40 +197,32 @@ impl Fetcher {
         }
     }
 
-    /// The resource to ask tokens for: what the metadata says, which has to be the server's URL or its origin
-    /// (RFC 9728 section 3.3, with the origin for metadata at the root).
+    /// The resource to ask tokens for: what the metadata says, which has to be the server's.
     fn resource(&self, server: &ServerUrl) -> Result<String, String> {
         let said = self.resource.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(said) = said else { return Ok(server.as_str().to_owned()) };
-        let parsed = ServerUrl::parse(&said, PlainHttp::Allowed);
-        let is_origin = |said: &ServerUrl| {
-            said.url().origin() == server.url().origin()
-                && said.url().path() == "/"
-                && said.url().query().is_none()
-        };
-        match parsed {
-            Ok(parsed) if parsed == *server || is_origin(&parsed) => Ok(said),
-            _ => Err(format!("its metadata is that of another resource, {}", shown(&said))),
+        match said {
+            None => Ok(server.as_str().to_owned()),
+            Some(said) if is_resource_of(server, &said) => Ok(said),
+            Some(said) => Err(format!("its metadata is that of another resource, {}", shown(&said))),
         }
     }
+}
+
+/// Whether tokens for the resource `said` are tokens for `server`: it has to be the server's URL or its origin (RFC 9728
+/// section 3.3, with the origin for metadata at the root).
+pub fn is_resource_of(server: &ServerUrl, said: &str) -> bool {
+    let is_origin = |said: &ServerUrl| {
+        said.url().origin() == server.url().origin()
+            && said.url().path() == "/"
+            && said.url().query().is_none()
+    };
+    ServerUrl::parse(said, PlainHttp::Allowed).is_ok_and(|said| said == *server || is_origin(&said))
 }
 
 impl OAuthHttpClient for Fetcher {
     fn execute(&self, request: OAuthHttpRequest) -> OAuthHttpClientFuture<'_> {
         Box::pin(self.fetch(request))
     }
-}
-
-/// A refusal of this crate's own keeps its type; anything else loses its URL.
-fn without_url(error: reqwest::Error) -> Box<dyn std::error::Error + Send + Sync> {
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        if let Some(refused) = cause.downcast_ref::<crate::http::UrlRefused>() {
-            return Box::new(refused.clone());
-        }
-        source = cause.source();
-    }
-    Box::new(error.without_url())
 }
 
 /// rmcp's errors in one line. Those that could quote an answer's body are told by their kind.
