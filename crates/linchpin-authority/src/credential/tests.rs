@@ -14,6 +14,7 @@ use crate::{Authority, SignInReason};
 
 mod clocks;
 mod drops;
+mod edges;
 #[cfg(unix)]
 mod lost_lock;
 mod turns;

@@ -1,0 +1,145 @@
+//! The edges of a credential: who joins whom, what is left alone, what is shown.
+
+use super::*;
+use crate::Moved;
+
+fn client_refused() -> Exchange {
+    Exchange::ClientRefused { code: "invalid_client".into() }
+}
+
+fn unavailable() -> Exchange {
+    Exchange::Unavailable { problem: "answered 503".into(), retry_after: None }
+}
+
+/// Lets everything run that can run without the time going on.
+async fn settle() {
+    for _ in 0..64 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p16_a_refused_token_is_not_what_a_renewal_that_failed_gives_back() {
+    // Near its end: a background renewal begins, and a server refuses the same token while it runs.
+    let script = vec![unavailable(), unavailable(), unavailable()];
+    let world = world(1_040, Duration::from_secs(1), script).await;
+    let used = world.credential.current().expect("live");
+    let outcome = world.credential.recover(&used, Wait::Transaction).await;
+    assert!(matches!(outcome, Err(CredentialError::Temporary { .. })), "{outcome:?}");
+    // The renewal kept what it had: who was not refused goes on with it (P11).
+    assert_eq!(token(&world.credential.access_token(Wait::Transaction).await), "A1");
+    assert_eq!(world.presented(), ["R1", "R1", "R1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p14_after_a_background_renewal_failed_the_next_one_waits() {
+    let world = world(1_040, Duration::ZERO, vec![client_refused(), client_refused()]).await;
+    for _ in 0..10 {
+        assert!(world.credential.current().is_some());
+        settle().await;
+        tokio::time::advance(Duration::from_millis(400)).await;
+    }
+    assert_eq!(world.presented().len(), 1, "4 s of requests");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert!(world.credential.current().is_some());
+    settle().await;
+    assert_eq!(world.presented().len(), 2, "after 5 s once more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_that_a_renewed_token_is_refused_is_noted_once_for_every_process() {
+    let world = world(1_010, Duration::ZERO, vec![]).await;
+    let renewed = world.credential.recover(&a("A1"), Wait::Transaction).await.expect("renewed");
+    world.credential.refused_again(&renewed);
+    settle().await;
+    let noted = world.saved().await;
+    assert_eq!(
+        noted.refused.as_ref().map(|refused| refused.fingerprint.clone()),
+        Some(a("A2").fingerprint().clone())
+    );
+    world.credential.refused_again(&renewed);
+    settle().await;
+    assert_eq!(world.saved().await.generation, noted.generation, "said once");
+    let outcome = world.another_process().recover(&a("A2"), Wait::Transaction).await;
+    assert!(
+        matches!(
+            outcome,
+            Err(CredentialError::SignInRequired { reason: SignInReason::RefusedAfterExchange, .. })
+        ),
+        "{outcome:?}"
+    );
+    // Another token than the current one is no news.
+    world.credential.refused_again(&a("A1"));
+    // Nor is one that was good for half a minute.
+    world.set_time(1_040);
+    world.credential.refused_again(&renewed);
+    settle().await;
+    assert_eq!(world.saved().await, noted);
+    assert_eq!(world.presented(), ["R1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p14_a_need_for_a_longer_life_renews_in_the_second_half_and_keeps_what_cannot_be_renewed() {
+    let asked = async |at_s: u64, min_valid_s: u64, script| {
+        let world = world(at_s, Duration::ZERO, script).await;
+        let token =
+            world.credential.access_token_for(Duration::from_secs(min_valid_s), Wait::Transaction).await;
+        (token.expect("live").secret().expose().to_owned(), world.presented().len())
+    };
+    // A1 lives from 1,000 s to 1,060 s.
+    assert_eq!(asked(1_010, 50, vec![]).await, ("A1".into(), 0));
+    assert_eq!(asked(1_025, 600, vec![]).await, ("A1".into(), 0), "in the first half of its life");
+    assert_eq!(asked(1_031, 30, vec![]).await, ("A2".into(), 1));
+    assert_eq!(asked(1_100, 1, vec![]).await, ("A2".into(), 1));
+    let down = || vec![unavailable(), unavailable(), unavailable()];
+    assert_eq!(asked(1_035, 30, down()).await, ("A1".into(), 3), "it has not ended (P11)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p18_a_wait_ends_and_the_next_request_finds_the_result() {
+    let world = world(1_100, Duration::from_secs(2), vec![]).await;
+    let begun = Instant::now();
+    let outcome = world.credential.access_token(Wait::within(Duration::from_millis(200))).await;
+    assert!(matches!(outcome, Err(CredentialError::TimedOut { .. })), "{outcome:?}");
+    assert_eq!(begun.elapsed(), Duration::from_millis(200));
+    assert_eq!(token(&world.credential.access_token(Wait::Transaction).await), "A2");
+    assert_eq!(world.presented(), ["R1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sign_in_is_shown_moved_and_known_to_have_a_place() {
+    let world = world(1_010, Duration::ZERO, vec![]).await;
+    let there = world.credential.record().await.expect("readable").expect("signed in");
+    assert_eq!(there.access_token.expose(), "A1");
+    world.credential.ready_for_sign_in().await.expect("ready");
+
+    let target = MemoryStore::new();
+    let moved = world.credential.move_to(Arc::new(target.clone())).await.expect("moved");
+    assert!(matches!(moved, Some(Moved { leftover: None })), "{moved:?}");
+    assert_eq!(world.store.load(&key()).await.expect("readable"), None);
+    assert_eq!(target.load(&key()).await.expect("readable"), Some(there));
+    assert_eq!(world.credential.current(), None, "its place is another");
+    let again = world.credential.move_to(Arc::new(target.clone())).await.expect("no failure");
+    assert!(again.is_none());
+
+    world.store.refuse_saves(Some("planted: the store is full"));
+    let refused = world.credential.ready_for_sign_in().await;
+    assert!(matches!(refused, Err(CredentialError::Store(_))), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_move_whose_target_refuses_leaves_the_sign_in_where_it_is() {
+    let world = world(1_010, Duration::ZERO, vec![]).await;
+    let target = MemoryStore::new();
+    target.refuse_saves(Some("full"));
+    assert!(world.credential.move_to(Arc::new(target.clone())).await.is_err());
+    assert_eq!(world.saved().await.access_token.expose(), "A1");
+    assert_eq!(token(&world.credential.access_token(Wait::Transaction).await), "A1");
+}
+
+#[tokio::test]
+async fn p20_debug_texts_name_the_sign_in_and_its_store() {
+    let world = world(1_010, Duration::ZERO, vec![]).await;
+    assert!(format!("{:?}", world.credential).contains("mcp.example.com"));
+    assert!(format!("{:?}", world.authority).contains("MemoryStore"));
+}
