@@ -1,6 +1,7 @@
-//! What developers run: `cargo xtask test`, `interop`, `bench`.
+//! What developers run: `cargo xtask test`, `interop`, `bench`, `faults`.
 
 mod bench;
+mod faults;
 mod interop;
 mod run;
 mod test;
@@ -25,6 +26,8 @@ enum Task {
     Interop(interop::Options),
     /// Measure the bridge beside a forwarder without logic and the peers that are installed
     Bench(bench::Options),
+    /// Kill real processes at each step of a transaction, order them by barriers, and let them soak
+    Faults(faults::Options),
 }
 
 #[expect(clippy::print_stderr, reason = "a program for developers")]
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Interop(options) => interop::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Faults(options) => faults::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

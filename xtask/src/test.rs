@@ -3,8 +3,8 @@
 
 use anyhow::{Result, bail};
 
-use crate::interop;
 use crate::run::{cargo, check, is_ci, is_there, say};
+use crate::{faults, interop};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -26,6 +26,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let killed =
         ["test", "-p", "linchpin-store", "--locked", "--features", "kill-points", "--test", "processes"];
     check(cargo(&[&killed[..], &["--", "f03_killed_at_any_point", "f13_a_directory_swapped"]].concat()))?;
+    // Short forms: what counts is kept in bench/FAULTS.md by the full ones.
+    faults::campaign(&[])?;
+    faults::campaign(&["--soak", "60s"])?;
     if options.no_interop {
         if is_ci() {
             bail!("interop cannot be left out in CI");

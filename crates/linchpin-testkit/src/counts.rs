@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::grants::fingerprint;
+
 /// Everything counted since the start or the last reset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -58,6 +60,11 @@ impl Counts {
     /// How often the refresh token that was presented most often was presented.
     pub fn most_presentations(&self) -> u64 {
         self.presentations.values().copied().max().unwrap_or(0)
+    }
+
+    /// How often this refresh token was presented.
+    pub fn presentations_of(&self, refresh_token: &str) -> u64 {
+        self.presentations.get(&fingerprint(refresh_token)).copied().unwrap_or(0)
     }
 
     /// Tool calls that ran, doubles included.
