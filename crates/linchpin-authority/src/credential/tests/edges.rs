@@ -47,6 +47,60 @@ async fn p14_after_a_background_renewal_failed_the_next_one_waits() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p14_a_renewal_that_kept_the_token_begins_no_other_at_once() {
+    // A provider that is out of order, and lets itself be asked again at any time.
+    let down = || Exchange::Unavailable { problem: "answered 503".into(), retry_after: Some(Duration::ZERO) };
+    let world = world(1_040, Duration::ZERO, (0..30).map(|_| down()).collect()).await;
+    for _ in 0..10 {
+        assert!(world.credential.current().is_some());
+        settle().await;
+        tokio::time::advance(Duration::from_millis(400)).await;
+    }
+    assert_eq!(world.presented().len(), 3, "one transaction's tries");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_new_sign_in_is_current_at_once_whatever_it_has_in_common_with_the_old() {
+    let world = world(1_010, Duration::ZERO, vec![]).await;
+    let longer = Record { expires_at_ms: Some(UnixMs(9_000_000)), ..record("A1", "R9") };
+    world.credential.sign_in(longer).await.expect("saved");
+    world.set_time(2_000);
+    assert!(world.credential.current().is_some(), "the same access token, and it lives longer");
+    let other = Record { expires_at_ms: Some(UnixMs(9_000_000)), ..record("A9", "R9") };
+    world.credential.sign_in(other).await.expect("saved");
+    assert_eq!(world.credential.current(), Some(a("A9")), "another one of the same life");
+}
+
+/// Panics at its first request.
+#[derive(Debug, Default)]
+struct Broken(AtomicUsize);
+
+#[async_trait]
+impl TokenEndpoint for Broken {
+    async fn refresh(&self, _: &Record) -> Exchange {
+        assert_ne!(self.0.fetch_add(1, Ordering::SeqCst), 0, "a bug in an endpoint");
+        Exchange::Refused { code: "invalid_grant".into() }
+    }
+
+    async fn revoke(&self, _: &Record) -> Revocation {
+        Revocation::Revoked
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn p07_a_transaction_that_panics_is_an_error_and_holds_up_nobody() {
+    let world = world(1_100, Duration::ZERO, vec![]).await;
+    let endpoint = Arc::new(Broken::default());
+    let authority = Authority::new(Arc::new(world.store.clone()), endpoint.clone(), world.clock.clone());
+    let credential = authority.credential(key());
+    let outcome = credential.access_token(Wait::Transaction).await;
+    assert!(matches!(outcome, Err(CredentialError::Interrupted { .. })), "{outcome:?}");
+    let outcome = credential.access_token(Wait::Transaction).await;
+    assert!(matches!(outcome, Err(CredentialError::SignInRequired { .. })), "{outcome:?}");
+    assert_eq!(endpoint.0.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn p17_that_a_renewed_token_is_refused_is_noted_once_for_every_process() {
     let world = world(1_010, Duration::ZERO, vec![]).await;
     let renewed = world.credential.recover(&a("A1"), Wait::Transaction).await.expect("renewed");
