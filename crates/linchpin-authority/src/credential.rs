@@ -422,7 +422,7 @@ impl Shared {
     pub(crate) fn with_refusal<'a>(&self, record: &'a Record) -> Cow<'a, Record> {
         let refused = lock(&self.refused).clone();
         match refused.filter(|refused| refused.fingerprint == record.access_token.fingerprint()) {
-            Some(refused) if record.refused.is_none() => {
+            Some(refused) if !record.is_refused() => {
                 Cow::Owned(Record { refused: Some(refused), ..record.clone() })
             }
             _ => Cow::Borrowed(record),

@@ -133,6 +133,33 @@ async fn p17_that_a_renewed_token_is_refused_is_noted_once_for_every_process() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p17_what_a_process_knows_to_be_refused_counts_before_the_record_says_so() {
+    // Whatever the record says of a token before it.
+    let older = RefusedToken { fingerprint: a("A0").fingerprint().clone(), at_ms: UnixMs(1) };
+    for refused in [None, Some(older)] {
+        let world = world(1_010, Duration::ZERO, vec![]).await;
+        let there = Record { expires_at_ms: Some(UnixMs(9_000_000)), refused, ..record("A1", "R1") };
+        world.credential.sign_in(Record { obtained_at_ms: UnixMs(1_010_000), ..there }).await.expect("saved");
+        world.store.refuse_saves(Some("the note of it cannot be saved"));
+        world.credential.refused_again(&a("A1"));
+        settle().await;
+        world.store.refuse_saves(None);
+        let outcome = world.credential.recover(&a("A1"), Wait::Transaction).await;
+        assert!(
+            matches!(
+                outcome,
+                Err(CredentialError::SignInRequired { reason: SignInReason::RefusedAfterExchange, .. })
+            ),
+            "{outcome:?}"
+        );
+        assert_eq!(world.presented().len(), 0);
+        // Of another token it says nothing.
+        world.credential.sign_in(record("A5", "R5")).await.expect("saved");
+        assert_eq!(token(&world.credential.recover(&a("A5"), Wait::Transaction).await), "A2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p14_a_need_for_a_longer_life_renews_in_the_second_half_and_keeps_what_cannot_be_renewed() {
     let asked = async |at_s: u64, min_valid_s: u64, script| {
         let world = world(at_s, Duration::ZERO, script).await;
