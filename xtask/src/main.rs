@@ -1,8 +1,10 @@
-//! What developers run: `cargo xtask test`, `interop`, `bench`, `faults`.
+//! What developers run: `cargo xtask test`, `interop`, `conformance`, `bench`, `faults`.
 
 mod bench;
+mod conformance;
 mod faults;
 mod interop;
+mod node;
 mod run;
 mod test;
 
@@ -20,10 +22,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Everything that has to pass: format, clippy, docs, tests, interop
+    /// Everything that has to pass: format, clippy, docs, tests, interop, conformance
     Test(test::Options),
     /// Against parts that nobody here wrote: the official SDKs and oidc-provider
     Interop(interop::Options),
+    /// The MCP conformance suite against the library
+    Conformance(conformance::Options),
     /// Measure the bridge beside a forwarder without logic and the peers that are installed
     Bench(bench::Options),
     /// Kill real processes at each step of a transaction, order them by barriers, and let them soak
@@ -35,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test(options) => test::run(&options),
         Task::Interop(options) => interop::run(&options),
+        Task::Conformance(options) => conformance::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Faults(options) => faults::run(&options),
     };

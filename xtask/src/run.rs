@@ -1,9 +1,10 @@
 //! Running other programs, and saying what is run.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
@@ -41,6 +42,25 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     cargo
 }
 
+/// Builds a package; where its executable of that name lies is for cargo to say.
+pub(crate) fn build(package: &str, name: &str) -> Result<PathBuf> {
+    let arguments = ["build", "--package", package, "--locked", "--message-format=json-render-diagnostics"];
+    say(&format!("cargo {}", arguments.join(" ")));
+    let output = cargo(&arguments).stderr(Stdio::inherit()).output().context("cannot run cargo")?;
+    if !output.status.success() {
+        bail!("{package} does not build ({})", output.status);
+    }
+    let messages = String::from_utf8(output.stdout).context("cargo's messages are not UTF-8")?;
+    executable(&messages, name).context("cargo did not say where the executable is")
+}
+
+/// The executable of a binary target among cargo's messages, one JSON object a line.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let mut built = messages.filter(|message| message["target"]["name"] == name);
+    built.find_map(|message| message["executable"].as_str().map(PathBuf::from))
+}
+
 /// Runs it to its end; a failure is an error that names it.
 pub(crate) fn check(mut command: Command) -> Result<()> {
     let shown = shown(&command);
@@ -58,7 +78,23 @@ pub(crate) fn is_there(program: &str) -> bool {
     std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
 }
 
-fn shown(command: &Command) -> String {
+/// A command as it would be typed.
+pub(crate) fn shown(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_found_among_the_messages_of_cargo() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"name":"linchpin"},"executable":null}
+not JSON
+{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/t/other"}
+{"reason":"compiler-artifact","target":{"name":"linchpin"},"executable":"/t/debug/linchpin"}"#;
+        assert_eq!(executable(messages, "linchpin"), Some("/t/debug/linchpin".into()));
+        assert_eq!(executable("", "linchpin"), None);
+    }
 }

@@ -1,14 +1,14 @@
-//! `cargo xtask test`: everything that has to pass. What only interop needs is skipped, and said so, on a machine
+//! `cargo xtask test`: everything that has to pass. What only Node's checks need is skipped, and said so, on a machine
 //! without it; with `CI=true` a missing tool is a failure.
 
 use anyhow::{Result, bail};
 
 use crate::run::{cargo, check, is_ci, is_there, say};
-use crate::{faults, interop};
+use crate::{conformance, faults, interop, node};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Leave interop out
+    /// Leave interop and conformance out
     #[arg(long)]
     no_interop: bool,
 }
@@ -31,15 +31,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     faults::campaign(&["--soak", "60s"])?;
     if options.no_interop {
         if is_ci() {
-            bail!("interop cannot be left out in CI");
+            bail!("interop and conformance cannot be left out in CI");
         }
-        say("interop: left out (--no-interop)");
+        say("interop and conformance: left out (--no-interop)");
         return Ok(());
     }
-    match interop::missing() {
-        Some(what) if is_ci() => bail!("interop needs {what}"),
-        Some(what) => say(&format!("interop: SKIPPED, it needs {what}")),
-        None => interop::run(&interop::Options::default())?,
+    match node::missing() {
+        Some(what) if is_ci() => bail!("interop and conformance need {what}"),
+        Some(what) => say(&format!("interop and conformance: SKIPPED, they need {what}")),
+        None => {
+            interop::run(&interop::Options::default())?;
+            conformance::run(&conformance::Options::default())?;
+        }
     }
     Ok(())
 }

@@ -1,0 +1,55 @@
+//! The person at the program: does what a program can only ask of somebody.
+
+use anyhow::{Context as _, Result};
+use linchpin::{PreregisteredClient, Server, SignInError, SignInOptions};
+use url::Url;
+
+use crate::browser;
+use crate::task::Given;
+
+/// The address of a client metadata document that the suite's providers know.
+const METADATA_DOCUMENT: &str = "https://conformance-test.local/client-metadata.json";
+
+/// Somebody who signs in whenever that is asked for.
+#[derive(Debug)]
+pub(crate) struct Person {
+    client: Option<PreregisteredClient>,
+    document: Url,
+}
+
+impl Person {
+    /// A person who uses what the suite gave.
+    pub(crate) fn with(given: &Given) -> Result<Self> {
+        let secret = given.client_secret.clone();
+        let client = given.client_id.clone().map(|id| PreregisteredClient { id, secret });
+        Ok(Self { client, document: METADATA_DOCUMENT.parse()? })
+    }
+
+    /// Signs in to `server`, which refused a request with `challenge` and lacks `scopes`.
+    pub(crate) async fn sign_in(
+        &self,
+        server: &Server,
+        challenge: Option<String>,
+        scopes: Vec<String>,
+    ) -> Result<()> {
+        let mut options = SignInOptions {
+            scopes,
+            client: self.client.clone(),
+            client_metadata_url: Some(self.document.clone()),
+            challenge,
+            ..SignInOptions::default()
+        };
+        let pending = match server.begin_sign_in(&options).await {
+            // Told that the server names another provider now, and which, this person agrees.
+            Err(SignInError::OtherProvider { now, .. }) => {
+                options.issuer = Some(now);
+                server.begin_sign_in(&options).await
+            }
+            begun => begun,
+        }?;
+        let address = browser::visit(pending.authorization_url()).await?;
+        let callback = pending.pasted(&address)?;
+        server.finish_sign_in(pending, callback).await.context("signing in")?;
+        Ok(())
+    }
+}
