@@ -17,6 +17,7 @@ mod drops;
 mod edges;
 #[cfg(unix)]
 mod lost_lock;
+mod panics;
 mod turns;
 
 pub(crate) fn record(access: &str, refresh: &str) -> Record {

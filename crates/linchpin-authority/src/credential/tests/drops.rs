@@ -5,141 +5,13 @@
 use std::pin::pin;
 use std::task::Poll;
 
-use linchpin_store::{Directories, FileStore, LockError, StoreError, StoreKind, StoredRecord};
+use linchpin_store::{Directories, FileStore, StoreKind};
 use proptest::prelude::*;
-use tokio::sync::Notify;
 
+use self::stage::{EXCHANGE, PROVIDER, Stage, Steps, free_within};
 use super::*;
 
-/// How long the provider takes: an exchange that is dropped in the middle has most of its bound before it.
-const PROVIDER: Duration = Duration::from_secs(20);
-/// The bound of one exchange (`DESIGN.md`, step 4).
-const EXCHANGE: Duration = Duration::from_secs(30);
-
-/// The awaits of a transaction, counted. At one of them it stands still until it is let go on.
-#[derive(Debug, Default)]
-struct Steps {
-    stop_at: Option<usize>,
-    passed: Mutex<Vec<&'static str>>,
-    count: watch::Sender<usize>,
-    stopped: Notify,
-    go_on: Notify,
-}
-
-impl Steps {
-    fn stopping_at(step: Option<usize>) -> Arc<Self> {
-        Arc::new(Self { stop_at: step, ..Self::default() })
-    }
-
-    async fn pass(&self, what: &'static str) {
-        let step = {
-            let mut passed = lock(&self.passed);
-            passed.push(what);
-            passed.len() - 1
-        };
-        self.count.send_replace(step + 1);
-        if self.stop_at == Some(step) {
-            self.stopped.notify_one();
-            self.go_on.notified().await;
-        }
-        // Whoever was told gets its turn before the transaction goes on.
-        for _ in 0..3 {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    async fn passed(&self, steps: usize) {
-        let _ = self.count.subscribe().wait_for(|passed| *passed > steps).await;
-    }
-}
-
-/// A store whose every call is an await before and after, and some of whose saves fail.
-#[derive(Debug)]
-struct Stepped {
-    inner: Arc<dyn Store>,
-    steps: Arc<Steps>,
-    /// Which saves fail, counted from 0.
-    failing: Vec<usize>,
-    saves: AtomicUsize,
-}
-
-#[async_trait]
-impl Store for Stepped {
-    fn kind(&self) -> StoreKind {
-        self.inner.kind()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    async fn load(&self, key: &CredentialKey) -> Result<Option<Record>, StoreError> {
-        self.steps.pass("load").await;
-        let loaded = self.inner.load(key).await;
-        self.steps.pass("loaded").await;
-        loaded
-    }
-
-    async fn ready(&self) -> Result<(), StoreError> {
-        self.steps.pass("ready").await;
-        self.inner.ready().await
-    }
-
-    async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
-        self.steps.pass("save").await;
-        if self.failing.contains(&self.saves.fetch_add(1, Ordering::SeqCst)) {
-            return Err(StoreError::Other("the disk is full"));
-        }
-        let saved = self.inner.save(guard, record).await;
-        self.steps.pass("saved").await;
-        saved
-    }
-
-    async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError> {
-        self.steps.pass("delete").await;
-        let deleted = self.inner.delete(guard).await;
-        self.steps.pass("deleted").await;
-        deleted
-    }
-
-    async fn list(&self) -> Result<Vec<StoredRecord>, StoreError> {
-        self.inner.list().await
-    }
-
-    async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
-        self.steps.pass("lock").await;
-        let guard = self.inner.lock(key, request).await;
-        self.steps.pass("locked").await;
-        guard
-    }
-}
-
-/// The provider, likewise, which also sees when two are at it.
-#[derive(Debug)]
-struct SteppedEndpoint {
-    inner: Arc<Scripted>,
-    steps: Arc<Steps>,
-    at_once: AtomicUsize,
-    most_at_once: AtomicUsize,
-}
-
-#[async_trait]
-impl TokenEndpoint for SteppedEndpoint {
-    async fn refresh(&self, record: &Record) -> Exchange {
-        let at_once = self.at_once.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most_at_once.fetch_max(at_once, Ordering::SeqCst);
-        self.steps.pass("send").await;
-        let outcome = self.inner.refresh(record).await;
-        self.steps.pass("received").await;
-        self.at_once.fetch_sub(1, Ordering::SeqCst);
-        outcome
-    }
-
-    async fn revoke(&self, record: &Record) -> Revocation {
-        self.steps.pass("revoke").await;
-        self.inner.revoke(record).await
-    }
-}
+mod stage;
 
 /// What a caller asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,62 +60,7 @@ fn busy() -> Exchange {
     Exchange::Unavailable { problem: "answered 503".into(), retry_after: None }
 }
 
-/// A machine signed in with `A1`/`R1`, which have ended.
-struct Stage {
-    steps: Arc<Steps>,
-    inner: Arc<dyn Store>,
-    stepped: Arc<dyn Store>,
-    target: MemoryStore,
-    scripted: Arc<Scripted>,
-    endpoint: Arc<SteppedEndpoint>,
-    clock: Arc<ManualClock>,
-    authority: Authority,
-}
-
 impl Stage {
-    async fn new(
-        inner: Arc<dyn Store>,
-        steps: Arc<Steps>,
-        script: Vec<Exchange>,
-        failing: Vec<usize>,
-    ) -> Self {
-        let guard = inner.lock(&key(), free_within(Duration::ZERO)).await.expect("free");
-        inner.save(&guard, &record("A1", "R1")).await.expect("saved");
-        drop(guard);
-        let script = Mutex::new(script.into());
-        let scripted = Arc::new(Scripted { script, delay: PROVIDER, ..Scripted::default() });
-        let endpoint = Arc::new(SteppedEndpoint {
-            inner: Arc::clone(&scripted),
-            steps: Arc::clone(&steps),
-            at_once: AtomicUsize::default(),
-            most_at_once: AtomicUsize::default(),
-        });
-        let saves = AtomicUsize::default();
-        let stepped: Arc<dyn Store> =
-            Arc::new(Stepped { inner: Arc::clone(&inner), steps: Arc::clone(&steps), failing, saves });
-        let clock = Arc::new(ManualClock(AtomicU64::new(1_100_000)));
-        let authority = Authority::new(Arc::clone(&stepped), endpoint.clone(), clock.clone());
-        let target = MemoryStore::new();
-        Self { steps, inner, stepped, target, scripted, endpoint, clock, authority }
-    }
-
-    fn another_process(&self) -> Authority {
-        Authority::new(Arc::clone(&self.stepped), self.endpoint.clone(), self.clock.clone())
-    }
-
-    /// A process on whose disk nothing fails.
-    fn healthy_process(&self) -> Authority {
-        Authority::new(Arc::clone(&self.inner), self.endpoint.clone(), self.clock.clone())
-    }
-
-    fn presented(&self) -> Vec<String> {
-        lock(&self.scripted.presented).clone()
-    }
-
-    async fn saved(&self) -> Option<Record> {
-        self.inner.load(&key()).await.expect("readable")
-    }
-
     /// What a caller does, whatever comes of it.
     async fn ask(&self, credential: Credential, operation: Operation) {
         match operation {
@@ -287,10 +104,6 @@ impl Stage {
             }
         }
     }
-}
-
-fn free_within(within: Duration) -> LockRequest {
-    LockRequest { purpose: "test", within }
 }
 
 /// A store to begin with, and what has to outlive it.
