@@ -273,7 +273,10 @@ pub(crate) fn now() -> SystemTime {
 }
 
 #[cfg(test)]
+#[expect(clippy::print_stdout, reason = "`--nocapture` shows the figures")]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     fn record(token_endpoint: &str) -> Record {
@@ -308,6 +311,59 @@ mod tests {
                 }
                 other => panic!("{endpoint}: {other:?}"),
             }
+        }
+    }
+
+    /// The short form of what takes 30 s with the command: a byte now and then keeps nobody beyond the bound, and the
+    /// connection is hung up.
+    #[tokio::test]
+    async fn f16_an_exchange_that_drips_is_given_up_at_its_bound() {
+        const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nx-slow: ";
+        const BODY: &[u8] =
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 60000\r\n\r\n{";
+        const HINT: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+        let bound = Duration::from_millis(300);
+        for (what, begins, goes_on) in
+            [("head", HEAD, &b"x"[..]), ("body", BODY, b" "), ("103", HINT, HINT), ("silence", b"", b"")]
+        {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let origin = format!("http://{}", listener.local_addr().expect("an address"));
+            let serving = tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let mut request = [0; 4096];
+                let read = stream.read(&mut request).await.expect("a request");
+                stream.write_all(begins).await.expect("written");
+                // Until the other side hangs up.
+                let mut sent = begins.len();
+                loop {
+                    tokio::select! {
+                        end = stream.read(&mut request) => return (read, sent, matches!(end, Ok(0) | Err(_))),
+                        () = tokio::time::sleep(Duration::from_millis(5)) => {}
+                    }
+                    if stream.write_all(goes_on).await.is_err() {
+                        return (read, sent, true);
+                    }
+                    sent += goes_on.len();
+                }
+            });
+            let record = Record {
+                token_endpoint: format!("{origin}/token").parse().expect("a URL"),
+                resource: format!("{origin}/mcp"),
+                ..record("https://as.example.com/token")
+            };
+            let provider = Provider::new(HttpOptions::default()).with_timeout(bound);
+            let begun = tokio::time::Instant::now();
+            let outcome = provider.refresh(&record).await;
+            let took = begun.elapsed();
+            assert!(matches!(outcome, Exchange::Unknown { .. }), "{what}: {outcome:?}");
+            assert!(took >= bound, "{what}: {took:?}");
+            let (read, sent, hung_up) = serving.await.expect("no panic");
+            assert!(read > 0 && hung_up, "{what}");
+            println!(
+                "f16: {what}: given up after {} ms of {} ms, {sent} bytes came",
+                took.as_millis(),
+                bound.as_millis()
+            );
         }
     }
 }
