@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result};
 
 use self::kit::{Grounds, Kit};
 use self::measure::Plan;
+pub(crate) use self::report::{circumstances, load};
 use crate::run::{cargo, check, root, say};
 
 #[derive(Debug, clap::Args)]
@@ -46,7 +47,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     kit.login(&built.join("linchpin"), &grounds)?;
     let contestants = contestant::all(&built, &peers, &kit, &grounds)?;
     let plan = if options.quick { Plan::QUICK } else { Plan::FULL };
-    let load = report::load();
+    let load = load();
     let measured = measure::all(contestants, &plan);
     let stores = if options.quick { Vec::new() } else { stores::measure()? };
     let text = report::text(&measured, &stores, &plan, &load);

@@ -1,8 +1,9 @@
-//! What developers run: `cargo xtask test`, `interop`, `conformance`, `bench`, `faults`.
+//! What developers run: `cargo xtask test`, `interop`, `conformance`, `bench`, `faults`, `contrast`, `storms`.
 
 mod bench;
 mod conformance;
 mod faults;
+mod figures;
 mod interop;
 mod node;
 mod run;
@@ -32,6 +33,10 @@ enum Task {
     Bench(bench::Options),
     /// Kill real processes at each step of a transaction, order them by barriers, and let them soak
     Faults(faults::Options),
+    /// Faults of a refresh, beside rmcp's own client with a correct guard; writes bench/CONTRAST.md
+    Contrast,
+    /// Storms of 2, 8 and 32 processes on every store; writes bench/STORMS.md
+    Storms,
 }
 
 #[expect(clippy::print_stderr, reason = "a program for developers")]
@@ -42,6 +47,8 @@ fn main() -> ExitCode {
         Task::Conformance(options) => conformance::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Faults(options) => faults::run(&options),
+        Task::Contrast => figures::run(&figures::CONTRAST),
+        Task::Storms => figures::run(&figures::STORMS),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -332,6 +332,12 @@ pub(crate) struct DemoPeer {
     pub(crate) url: String,
     /// The file that rmcp's credentials are kept in
     pub(crate) credentials: PathBuf,
+    /// Hold a lock across processes over every refresh
+    #[arg(long)]
+    pub(crate) guarded: bool,
+    /// The client's secret, kept by the program since rmcp does not
+    #[arg(long, value_name = "FILE")]
+    pub(crate) client_secret_file: Option<PathBuf>,
 }
 
 /// Parses `90s`, `5m`, `1h`, `250ms`, or plain seconds.

@@ -18,7 +18,7 @@ const MOST_MB: f64 = 12.0;
 const LEAST_HYPERS: f64 = 2.0;
 
 /// The load average of the last minute: whether anything else was going on.
-pub(super) fn load() -> String {
+pub(crate) fn load() -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     load.split_whitespace().next().unwrap_or("unknown").to_owned()
 }
@@ -51,7 +51,8 @@ pub(super) fn text(all: &[Measured], stores: &[Cost], plan: &Plan, load: &str) -
     text
 }
 
-fn circumstances(load: &str) -> String {
+/// When, on what, with what.
+pub(crate) fn circumstances(load: &str) -> String {
     let says = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).current_dir(root()).output().ok()?;
         Some(String::from_utf8_lossy(&output.stdout).lines().next()?.trim().to_owned())

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use linchpin_testkit::contrast::Setup;
+
 use self::contender::Contender;
 use self::report::{Document, Rows};
 use self::round::Round;
@@ -50,7 +52,13 @@ pub(super) async fn run(args: Demo) -> Result<u8, Failure> {
 
 /// One process of the contrast.
 pub(super) async fn peer(args: DemoPeer) -> Result<u8, Failure> {
-    linchpin_testkit::contrast::serve(&args.url, args.credentials, stdio::input(), stdio::output())
+    let secret = args.client_secret_file.as_deref().map(std::fs::read_to_string).transpose();
+    let client_secret = secret
+        .map_err(|error| Failure::usage(format!("the client's secret cannot be read: {error}")))?
+        .map(|secret| secret.trim().to_owned());
+    let DemoPeer { url, credentials, guarded, .. } = args;
+    let setup = Setup { url, credentials, guarded, client_secret };
+    linchpin_testkit::contrast::serve(setup, stdio::input(), stdio::output())
         .await
         .map_err(|error| Failure::configuration(format!("the client's messages cannot be read: {error}")))?;
     Ok(0)
