@@ -83,7 +83,7 @@ async fn p18_a_lock_that_nobody_gives_back_ends_no_later_than_the_deadline() {
             file
         })
         .collect();
-    assert_eq!(held.len(), 1, "the credential lock");
+    assert!(!held.is_empty(), "the credential lock, and whatever else belongs to the sign-in");
     let begun = Instant::now();
     let ran = world.run(&["tools", &world.url(), "--timeout", "1s"]).await;
     assert_eq!(ran.code, 6, "{ran:?}");

@@ -112,8 +112,13 @@ impl Shim {
 
     /// The most memory that the command which ended last had resident, in MiB.
     pub(crate) fn peak_mib(&self) -> u64 {
+        self.peak_kib() >> 10
+    }
+
+    /// The same in KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
         let kib = fs::read_to_string(&self.peak).expect("a command ended under the shim");
-        kib.trim().parse::<u64>().expect("a number") >> 10
+        kib.trim().parse().expect("a number")
     }
 }
 

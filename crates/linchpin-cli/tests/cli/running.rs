@@ -30,6 +30,7 @@ impl World {
         command.env_remove("LINCHPIN_LOG");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("started");
+        self.note_process(child.id());
         let stdin = child.stdin.take();
         let stdout = Collected::from(child.stdout.take().expect("piped"));
         let stderr = Collected::from(child.stderr.take().expect("piped"));

@@ -96,6 +96,13 @@ async fn f02_four_processes_with_fifty_calls_at_once_and_one_refusal_make_one_ex
     assert_eq!(counts.calls_run(), 200);
     let sent =
         counts.mcp_requests["POST tools/call"] - before.mcp_requests.get("POST tools/call").unwrap_or(&0);
+    println!(
+        "f02: 200 calls at once from 4 processes, one refusal, answers at random: {} exchange, {} replays, {sent} \
+         requests for 200 calls, {} doubled",
+        counts.exchanges,
+        counts.replays,
+        counts.calls_doubled()
+    );
     assert!((200..=400).contains(&sent), "{sent} requests for 200 calls: each is sent at most twice");
     world.close(bridges).await;
 }

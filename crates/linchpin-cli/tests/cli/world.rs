@@ -14,6 +14,8 @@ use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
+use crate::secrets::{FORMS, find_secret};
+
 /// Longer than anything here takes, and shorter than a person watches a test hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -142,7 +144,9 @@ impl World {
             .env("LINCHPIN_HOME", self.linchpin_home())
             .env("DBUS_SESSION_BUS_ADDRESS", &self.bus)
             .env("BROWSER", self.home.path().join("browser"))
-            .env("LINCHPIN_LOG", "linchpin=debug,linchpin_store=debug,linchpin_oauth=debug,linchpin_authority=debug,linchpin_transport=debug,linchpin_proxy=debug")
+            // Everything that can be logged is, and searched.
+            .env("LINCHPIN_LOG", "trace")
+            .env("RUST_BACKTRACE", "full")
             .kill_on_drop(true);
         command
     }
@@ -164,15 +168,21 @@ impl World {
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("started");
         child.stdin.take().expect("piped").write_all(input.as_bytes()).await.expect("written");
-        self.ran(child).await
+        self.ran(child, PATIENCE).await
     }
 
-    pub(crate) async fn finish(&self, mut command: Command) -> Ran {
-        self.ran(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")).await
+    pub(crate) async fn finish(&self, command: Command) -> Ran {
+        self.finish_within(command, PATIENCE).await
     }
 
-    async fn ran(&self, child: tokio::process::Child) -> Ran {
-        let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("it ends");
+    /// The same for what may take longer.
+    pub(crate) async fn finish_within(&self, mut command: Command, within: Duration) -> Ran {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
+        self.ran(child, within).await
+    }
+
+    async fn ran(&self, child: tokio::process::Child, within: Duration) -> Ran {
+        let output = tokio::time::timeout(within, child.wait_with_output()).await.expect("it ends");
         let output = output.expect("it can be waited for");
         let ran = Ran {
             code: output.status.code().unwrap_or(-1),
@@ -265,9 +275,19 @@ impl World {
         self.printed.lock().expect("no panic").push(printed.to_owned());
     }
 
+    /// What any user of the machine may see of a process: its command line, and what its environment holds.
+    pub(crate) fn note_process(&self, pid: Option<u32>) {
+        for file in ["cmdline", "environ", "comm"] {
+            let Some(pid) = pid else { return };
+            let seen = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            self.note(&String::from_utf8_lossy(&seen));
+        }
+    }
+
     /// Closes bridges: each ends by itself within 2 s.
     pub(crate) async fn close(&self, bridges: Vec<StdioServer>) {
         for mut bridge in bridges {
+            self.note_process(bridge.pid());
             let (status, took) = bridge.close(PATIENCE).await.expect("it ends");
             assert!(status.success(), "{status}: {}", bridge.stderr());
             assert!(took < Duration::from_secs(2), "a bridge took {took:?} to end");
@@ -275,12 +295,24 @@ impl World {
         }
     }
 
-    /// P20: no secret in anything that was printed so far.
+    /// P20, F27: no secret, in whatever form, in anything that was printed or could be seen so far.
     fn scan(&self) {
-        let printed = self.printed.lock().expect("no panic").join("\n");
-        for secret in self.kit.planted_secrets() {
-            assert!(!printed.contains(&secret), "p20: {secret} was printed:\n{printed}");
+        let mut printed = self.printed.lock().expect("no panic").join("\n");
+        // What a browser is started with, anybody can see.
+        printed.push_str(&self.opened().join("\n"));
+        // The identity of the encrypted store.
+        let identity = fs::read_to_string(self.linchpin_home().join("identity")).unwrap_or_default();
+        let identities =
+            identity.lines().filter(|line| line.starts_with("AGE-SECRET-KEY-")).map(str::to_owned);
+        let secrets: Vec<_> = self.kit.planted_secrets().into_iter().chain(identities).collect();
+        if let Some((secret, form)) = find_secret(&printed, &secrets) {
+            panic!("p20: {secret} was printed ({form}):\n{printed}");
         }
+        println!(
+            "f27: {} secrets in {FORMS} forms looked for in {} bytes: 0 hits",
+            secrets.len(),
+            printed.len()
+        );
     }
 }
 
