@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use linchpin_authority::Wait;
+use linchpin_transport::listening::is_busy;
 use linchpin_transport::{Answer, Outgoing, ReadError, Recovery, SendError};
 use serde_json::value::RawValue;
 
@@ -17,7 +18,7 @@ use crate::message::{Awaited, Incoming, Message};
 use crate::modern;
 use crate::output::Closed;
 use crate::session::Opening;
-use crate::stream::{Broken, End, EventStream, Patience, is_busy};
+use crate::stream::{Broken, End, EventStream, Patience};
 
 /// The longest JSON answer, in bytes.
 const MAX_JSON: usize = 64 << 20;

@@ -1,11 +1,11 @@
 //! The standalone event stream of a session: messages of the server that belong to no request.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderValue, StatusCode};
 use linchpin_store::Disposition;
-use linchpin_transport::SendError;
+use linchpin_transport::listening::{LONGEST_PAUSE, SignInMark, is_busy, pause};
+use linchpin_transport::{Authorization, SendError};
 use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -13,22 +13,17 @@ use tokio::time::Instant;
 use crate::bridge::Shared;
 use crate::framing::one_line;
 use crate::message::{Awaited, Incoming};
-use crate::stream::{Broken, EventStream, is_busy};
-
-/// The first pause before the stream is opened again, unless the server names one; it doubles up to
-/// [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+use crate::stream::{Broken, EventStream};
 
 /// What follows an attempt to listen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Next {
     /// Again after a pause.
     Again,
     /// Not before the session was opened anew.
     OnReopening,
-    /// Not before a request went through: the sign-in has ended.
-    OnSuccess,
+    /// Not before there is another sign-in than this, or a request went through: the sign-in has ended.
+    OnSignIn(Option<SignInMark>),
 }
 
 /// How a connection of the stream ended.
@@ -56,9 +51,31 @@ impl Shared {
                         return;
                     }
                 }
-                Next::OnSuccess => self.healthy.notified().await,
+                Next::OnSignIn(mark) => self.signed_in_anew(mark).await,
                 Next::Again => {}
             }
+        }
+    }
+
+    /// The sign-in of this moment, if the bridge has one.
+    async fn mark(&self) -> Option<SignInMark> {
+        match self.endpoint.authorization() {
+            Authorization::SignIn(credential) => Some(SignInMark::of(credential).await),
+            _ => None,
+        }
+    }
+
+    /// Waits for another sign-in, made by whichever process, or for a request that went through.
+    async fn signed_in_anew(&self, mark: Option<SignInMark>) {
+        let superseded = async {
+            match (mark, self.endpoint.authorization()) {
+                (Some(mark), Authorization::SignIn(credential)) => mark.superseded(credential).await,
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = superseded => {}
+            () = self.healthy.notified() => {}
         }
     }
 
@@ -73,6 +90,7 @@ impl Shared {
             let last_id =
                 stream.as_ref().and_then(EventStream::last_id).and_then(|id| HeaderValue::try_from(id).ok());
             let resumes = last_id.is_some();
+            let mark = self.mark().await;
             let answer = tokio::select! {
                 answer = self.listen(last_id) => answer,
                 _ = generation.changed() => return Next::Again,
@@ -105,7 +123,7 @@ impl Shared {
                     failures += 1;
                 }
                 Err(error) => match error.disposition() {
-                    Disposition::SignIn => return Next::OnSuccess,
+                    Disposition::SignIn => return Next::OnSignIn(mark.map(|mark| mark.after(&error))),
                     _ if matches!(error, SendError::Redirected { .. }) => return Next::OnReopening,
                     _ => failures += 1,
                 },
@@ -159,34 +177,9 @@ fn refused(status: StatusCode, resumes: bool) -> Option<Next> {
     }
 }
 
-/// The pause before the next attempt: what the server named, or one that doubles with every failure in a row, with
-/// jitter of a quarter.
-fn pause(named: Option<Duration>, failures: u32, jitter: f64) -> Duration {
-    let doubled = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1).min(16)));
-    let pause = match named {
-        Some(named) if failures <= 1 => named,
-        _ => doubled.max(named.unwrap_or_default()),
-    };
-    pause.min(LONGEST_PAUSE).mul_f64(1.0 - 0.25 * jitter)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn p18_the_pause_doubles_up_to_half_a_minute_and_heeds_the_server() {
-        let seconds =
-            |named: Option<u64>, failures| pause(named.map(Duration::from_secs), failures, 0.0).as_secs();
-        let unnamed: Vec<_> = (0..9).map(|failures| seconds(None, failures)).collect();
-        assert_eq!(unnamed, [1, 1, 2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(seconds(Some(3), 0), 3);
-        assert_eq!(seconds(Some(3), 1), 3);
-        assert_eq!(seconds(Some(3), 4), 8);
-        assert_eq!(seconds(Some(86_400), 1), 30);
-        assert_eq!(pause(None, 0, 1.0), Duration::from_millis(750));
-        assert_eq!(pause(None, u32::MAX, 0.0), LONGEST_PAUSE);
-    }
 
     #[test]
     fn p18_only_a_busy_server_or_a_forgotten_event_is_asked_again() {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
 use linchpin_transport::{Answer, Event, EventReader};
 
 /// The longest event, in bytes.
@@ -91,12 +90,6 @@ impl Patience {
         self.resumed += 1;
         self.resumed <= MAX_RESUMES
     }
-}
-
-/// Whether a status says that the stream may be had later.
-pub(crate) fn is_busy(status: StatusCode) -> bool {
-    matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
-        || (status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED)
 }
 
 #[cfg(test)]

@@ -211,6 +211,11 @@ impl Kit {
         self.shared.sessions().clear();
     }
 
+    /// Ends every connection of a standalone stream. The streams go on for whoever asks again.
+    pub fn end_streams(&self) {
+        self.shared.sessions().interrupt();
+    }
+
     /// Sends a message to every session's standalone stream.
     pub fn push(&self, message: &serde_json::Value) {
         self.shared.sessions().push(&message.to_string());

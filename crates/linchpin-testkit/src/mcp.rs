@@ -19,6 +19,7 @@ use crate::serve::Asked;
 
 mod legacy;
 mod modern;
+mod surface;
 mod tools;
 
 pub(crate) use legacy::Sessions;

@@ -21,6 +21,7 @@ struct Inner {
 struct State {
     events: Vec<String>,
     ended: bool,
+    interruptions: u64,
 }
 
 impl EventLog {
@@ -44,12 +45,19 @@ impl EventLog {
         self.0.changed.notify_waiters();
     }
 
+    /// Ends the connections of this moment; whoever asks again reads on.
+    pub(crate) fn interrupt(&self) {
+        self.state().interruptions += 1;
+        self.0.changed.notify_waiters();
+    }
+
     /// Reads from event `from` on. With `ids`, events carry ids and the stream begins with an empty event that
     /// names where it stands, so that it can be resumed before the first message.
     pub(crate) fn read(&self, from: usize, ids: bool) -> impl Stream<Item = Bytes> + Send + 'static {
         let log = self.clone();
         let prelude =
             (ids && from == 0).then(|| Bytes::from(format!("retry: 50\nid: {}-0\ndata:\n\n", log.name())));
+        let interruptions = log.state().interruptions;
         let rest = futures::stream::unfold((log, from), move |(log, next)| async move {
             let inner = Arc::clone(&log.0);
             loop {
@@ -58,6 +66,9 @@ impl EventLog {
                 changed.as_mut().enable();
                 {
                     let state = log.state();
+                    if state.interruptions != interruptions {
+                        return None;
+                    }
                     if let Some(message) = state.events.get(next) {
                         let event = if ids {
                             format!("id: {}-{}\ndata: {message}\n\n", log.name(), next + 1)

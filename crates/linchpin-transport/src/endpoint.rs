@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use linchpin_authority::{AccessToken, Credential, CredentialError, SignInReason, Wait};
 use linchpin_oauth::http::{HttpSetupError, transport_client};
-use linchpin_store::{Disposition, ServerUrl};
+use linchpin_store::{Disposition, Fingerprint, ServerUrl};
 use thiserror::Error;
 use url::Url;
 
@@ -119,6 +119,8 @@ pub enum SendError {
         server: Box<ServerUrl>,
         /// The command that signs in anew.
         command: String,
+        /// Which token was refused last.
+        refused: Fingerprint,
         /// The challenge, all header lines joined by commas; empty when there was none.
         challenge: String,
     },
@@ -279,6 +281,7 @@ impl Endpoint {
         SendError::AuthenticationRequired {
             server: Box::new(self.0.server.clone()),
             command: linchpin_authority::login_command(credential.key()),
+            refused: token.fingerprint().clone(),
             challenge: answer.challenge(),
         }
     }

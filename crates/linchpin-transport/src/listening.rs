@@ -7,6 +7,8 @@ use http::StatusCode;
 use linchpin_authority::Credential;
 use linchpin_store::Fingerprint;
 
+use crate::SendError;
+
 /// The first pause before a stream is opened again, unless the server names one; it doubles up to
 /// [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -42,6 +44,15 @@ impl SignInMark {
     pub async fn of(credential: &Credential) -> Self {
         let record = credential.record().await.ok().flatten();
         Self(record.map(|record| record.access_token.fingerprint()))
+    }
+
+    /// The same, when it failed because the token that it had by then was refused: that one is to be superseded.
+    #[must_use]
+    pub fn after(self, error: &SendError) -> Self {
+        match error {
+            SendError::AuthenticationRequired { refused, .. } => Self(Some(refused.clone())),
+            _ => self,
+        }
     }
 
     /// Waits until the store has another access token than at that moment, put there by this process or by another

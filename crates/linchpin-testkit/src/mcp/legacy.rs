@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::tools::{self, Peer};
-use super::{Message, error, json_rpc, result, with_session};
+use super::{Message, error, json_rpc, result, surface, with_session};
 use crate::kit::Shared;
 use crate::respond::{Answer, empty};
 use crate::stream::EventLog;
@@ -44,6 +44,13 @@ impl Sessions {
     pub(crate) fn clear(&mut self) {
         for (_, session) in self.open.drain() {
             session.standalone.end();
+        }
+    }
+
+    /// Ends every connection of a standalone stream; the streams go on for whoever asks again.
+    pub(crate) fn interrupt(&mut self) {
+        for session in self.open.values() {
+            session.standalone.interrupt();
         }
     }
 
@@ -94,10 +101,16 @@ pub(super) async fn post(shared: &Arc<Shared>, headers: &HeaderMap, message: Mes
         "ping" => json_rpc(StatusCode::OK, result(&id, &json!({}))),
         "tools/list" => json_rpc(StatusCode::OK, result(&id, &tools::page(shared))),
         "tools/call" => call(shared, &session, &id, &message).await,
-        _ => json_rpc(
-            StatusCode::OK,
-            error(&id, -32601, "method not found", Some(json!({ "method": method }))),
-        ),
+        "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel" => {
+            json_rpc(StatusCode::OK, result(&id, &json!({})))
+        }
+        _ => match surface::result(&method, &message.params()) {
+            Some(answer) => json_rpc(StatusCode::OK, result(&id, &answer)),
+            None => json_rpc(
+                StatusCode::OK,
+                error(&id, -32601, "method not found", Some(json!({ "method": method }))),
+            ),
+        },
     }
 }
 
@@ -111,7 +124,7 @@ fn initialize(shared: &Shared, message: &Message) -> Answer {
         message.id(),
         &json!({
             "protocolVersion": version,
-            "capabilities": { "tools": { "listChanged": true }, "logging": {} },
+            "capabilities": surface::capabilities(),
             "serverInfo": { "name": "linchpin-testkit", "version": env!("CARGO_PKG_VERSION") },
         }),
     );

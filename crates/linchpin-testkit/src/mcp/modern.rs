@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use super::tools::{self, Peer};
-use super::{Message, error, json_rpc, result};
+use super::{Message, error, json_rpc, result, surface};
 use crate::kit::Shared;
 use crate::respond::{Answer, empty};
 use crate::stream::EventLog;
@@ -45,15 +45,19 @@ pub(super) async fn post(shared: &Arc<Shared>, headers: &HeaderMap, message: Mes
             let log = EventLog::new("listen".to_owned());
             log.push(
                 json!({ "jsonrpc": "2.0", "method": "notifications/subscriptions/acknowledged", "params": {
-                    "_meta": { "io.modelcontextprotocol/subscriptionId": id } } })
+                    "notifications": params["notifications"],
+                    "_meta": { "io.modelcontextprotocol/subscriptionId": message.id.as_ref() } } })
                 .to_string(),
             );
             shared.stream(log.read(0, false))
         }
-        _ => json_rpc(
-            StatusCode::NOT_FOUND,
-            error(&id, -32601, "method not found", Some(json!({ "method": method }))),
-        ),
+        _ => match surface::result(&method, &params) {
+            Some(answer) => json_rpc(StatusCode::OK, result(&id, &surface::complete(&method, answer))),
+            None => json_rpc(
+                StatusCode::NOT_FOUND,
+                error(&id, -32601, "method not found", Some(json!({ "method": method }))),
+            ),
+        },
     }
 }
 
@@ -61,7 +65,7 @@ fn discover() -> Value {
     json!({
         "resultType": "complete",
         "supportedVersions": [VERSION],
-        "capabilities": { "tools": {} },
+        "capabilities": surface::capabilities(),
         "ttlMs": 0,
         "cacheScope": "private",
         "_meta": { "io.modelcontextprotocol/serverInfo":

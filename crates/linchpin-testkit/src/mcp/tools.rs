@@ -34,26 +34,32 @@ pub(super) struct Call {
     arguments: Value,
     arguments_text: String,
     progress_token: Option<Box<RawValue>>,
+    input_responses: Value,
+    request_state: Option<String>,
 }
 
 /// What a tool gives back.
 pub(super) enum Outcome {
     Result(Value),
+    /// What the client is to say first (2026-07-28).
+    InputRequired(Value),
     Error(i64, String),
 }
 
 impl Outcome {
     pub(super) fn into_message(self, id: &str) -> String {
         match self {
-            Self::Result(value) => result(id, &value),
+            Self::Result(value) | Self::InputRequired(value) => result(id, &value),
             Self::Error(code, message) => error(id, code, &message, None),
         }
     }
 
     /// With the `resultType` of 2026-07-28.
     pub(super) fn complete(mut self) -> Self {
-        if let Self::Result(value) = &mut self {
-            value["resultType"] = json!("complete");
+        match &mut self {
+            Self::Result(value) => value["resultType"] = json!("complete"),
+            Self::InputRequired(value) => value["resultType"] = json!("input_required"),
+            Self::Error(..) => {}
         }
         self
     }
@@ -69,6 +75,10 @@ impl Call {
             arguments: Option<Box<RawValue>>,
             #[serde(default, rename = "_meta")]
             meta: Meta,
+            #[serde(default, rename = "inputResponses")]
+            input_responses: Value,
+            #[serde(default, rename = "requestState")]
+            request_state: Option<String>,
         }
         #[derive(serde::Deserialize, Default)]
         struct Meta {
@@ -83,6 +93,8 @@ impl Call {
             arguments: serde_json::from_str(&arguments_text).unwrap_or_default(),
             arguments_text,
             progress_token: params.meta.progress_token,
+            input_responses: params.input_responses,
+            request_state: params.request_state,
         }
     }
 
@@ -123,6 +135,7 @@ fn list(shared: &Shared) -> Value {
         tool("big", "Answers with so many bytes", json!({ "bytes": { "type": "integer" } })),
         tool("fail", "Fails", json!({})),
         tool("progress", "Reports progress first", json!({ "steps": { "type": "integer" } })),
+        tool("greet", "Asks for a name first", json!({})),
         tool("region", "Has a header", json!({ "region": { "type": "string", "x-mcp-header": "Region" } })),
     ];
     tools.extend(shared.config().more_tools.iter().cloned());
@@ -150,6 +163,7 @@ pub(super) async fn run(shared: &Shared, call: &Call, peer: &Peer) -> Outcome {
         }
         "progress" => progress(call, peer).await,
         "ask" => ask(shared, call, peer).await,
+        "greet" => greet(call),
         other => Outcome::Error(-32602, format!("unknown tool {other}")),
     }
 }
@@ -167,6 +181,18 @@ async fn progress(call: &Call, peer: &Peer) -> Outcome {
         }
     }
     text(format!("{steps} steps"))
+}
+
+/// The rounds of 2026-07-28: once for the name, once for nothing but the state, and then the greeting.
+fn greet(call: &Call) -> Outcome {
+    match (call.request_state.as_deref(), call.input_responses["who"]["content"]["name"].as_str()) {
+        (None, _) => Outcome::InputRequired(json!({ "requestState": "asked", "inputRequests": { "who": {
+            "method": "elicitation/create", "params": { "mode": "form", "message": "Who?",
+                "requestedSchema": { "type": "object", "properties": { "name": { "type": "string" } } } } } } })),
+        (Some("asked"), Some(name)) => Outcome::InputRequired(json!({ "requestState": name })),
+        (Some("asked"), None) => Outcome::Error(-32602, "no name".to_owned()),
+        (Some(name), _) => text(format!("Hello, {name}!")),
+    }
 }
 
 async fn ask(shared: &Shared, call: &Call, peer: &Peer) -> Outcome {

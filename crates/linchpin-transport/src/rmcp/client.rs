@@ -184,7 +184,7 @@ impl LinchpinHttpClient {
                 Err(error) => match (error.disposition(), mark) {
                     (Disposition::SignIn, Some((mark, credential))) => {
                         tracing::warn!("events are not listened to until a new sign-in: {error}");
-                        mark.superseded(credential).await;
+                        mark.after(&error).superseded(credential).await;
                         continue;
                     }
                     (Disposition::SignIn, None) => return Err(send_error(error)),
