@@ -21,6 +21,8 @@ mod exchange;
 mod freshness;
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod model;
 mod refresh;
 #[cfg(test)]
 mod schedules;
