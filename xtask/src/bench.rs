@@ -8,6 +8,7 @@
 mod contestant;
 mod kit;
 mod measure;
+mod micro;
 mod peers;
 mod process;
 mod report;
@@ -50,7 +51,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let load = load();
     let measured = measure::all(contestants, &plan);
     let stores = if options.quick { Vec::new() } else { stores::measure()? };
-    let text = report::text(&measured, &stores, &plan, &load);
+    let operations = if options.quick { Vec::new() } else { micro::measure()? };
+    let text = report::text(&measured, &stores, &operations, &plan, &load);
     say(&text);
     if !options.quick {
         write(&root().join("bench/RESULTS.md"), &text)?;

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use super::contestant::{Contestant, FLOOR, HEADER, HYPER, LINCHPIN, SIGNED_IN};
 use super::measure::{IN_FLIGHT, Measured, Measures, Plan, median};
+use super::micro::{self, Figure};
 use super::stores::{self, Cost};
 use crate::run::root;
 
@@ -24,7 +25,13 @@ pub(crate) fn load() -> String {
 }
 
 /// The whole file. `load` is the [`load()`] before the measuring.
-pub(super) fn text(all: &[Measured], stores: &[Cost], plan: &Plan, load: &str) -> String {
+pub(super) fn text(
+    all: &[Measured],
+    stores: &[Cost],
+    operations: &[Figure],
+    plan: &Plan,
+    load: &str,
+) -> String {
     let mut text = String::from("# Measured side by side\n\n");
     text.push_str("Written by `cargo xtask bench`; every figure is from one run of it.\n\n");
     text.push_str(&circumstances(load));
@@ -42,6 +49,9 @@ pub(super) fn text(all: &[Measured], stores: &[Cost], plan: &Plan, load: &str) -
     }
     if !stores.is_empty() {
         text.push_str(&stores::text(stores));
+    }
+    if !operations.is_empty() {
+        text.push_str(&micro::text(operations));
     }
     text.push_str(
         "\n## Again\n\n```\ncargo xtask bench --install-peers   # once: npm, pip and cargo install the peers into \
