@@ -2,9 +2,10 @@
 
 use std::cell::OnceCell;
 
+use linchpin::history::Event;
 use linchpin::{
-    Environment, HttpOptions, Linchpin, PlainHttp, Profile, Server, ServerUrl, SetupError, UserFile,
-    UserFileGuard,
+    CredentialKey, Environment, HttpOptions, Linchpin, PlainHttp, Profile, Server, ServerUrl, SetupError,
+    UserFile, UserFileGuard,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -68,6 +69,42 @@ pub(crate) fn named_server(target: &Target) -> Result<(ServerUrl, Profile, Plain
         None => Profile::parse(&named.profile).map_err(|error| Failure::configuration(error.to_string()))?,
     };
     Ok((url, profile, plain_http))
+}
+
+/// Which sign-ins a command is asked about.
+pub(crate) struct Wanted {
+    server: Option<ServerUrl>,
+    profile: Option<Profile>,
+}
+
+impl Wanted {
+    /// A URL stands for all accounts on it, a name for the one account that it means.
+    pub(crate) fn new(server: Option<&str>, profile: Option<&str>) -> Result<Self, Failure> {
+        let Some(server) = server else {
+            let parsed = profile.map(Profile::parse).transpose();
+            let parsed = parsed.map_err(|error| Failure::quoting(profile.unwrap_or_default(), &error))?;
+            return Ok(Self { server: None, profile: parsed });
+        };
+        // Nothing is sent there, so plain http is no danger.
+        let target =
+            Target { server: server.to_owned(), profile: profile.map(str::to_owned), allow_http: true };
+        let (server_url, account, _) = named_server(&target)?;
+        let any = looks_like_a_url(server) && profile.is_none();
+        Ok(Self { server: Some(server_url), profile: Some(account).filter(|_| !any) })
+    }
+
+    pub(crate) fn includes(&self, key: &CredentialKey) -> bool {
+        self.server.as_ref().is_none_or(|server| *server == key.server)
+            && self.profile.as_ref().is_none_or(|profile| *profile == key.profile)
+    }
+
+    /// Whether an event is about one of them. It names its server without the query, and its key in full.
+    pub(crate) fn includes_event(&self, event: &Event) -> bool {
+        let is_of =
+            |server: &ServerUrl| event.is_about(&CredentialKey::new(event.profile.clone(), server.clone()));
+        self.server.as_ref().is_none_or(is_of)
+            && self.profile.as_ref().is_none_or(|profile| *profile == event.profile)
+    }
 }
 
 /// The configuration.

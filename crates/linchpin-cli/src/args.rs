@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use linchpin::UnixMs;
 
 const AFTER_HELP: &str = "\
 With --json the answer is one JSON document on standard output; a failure is {error, disposition,
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     Logout(Logout),
     /// Show the sign-ins of this machine
     Status(Status),
+    /// Show what was decided about sign-ins, and why
+    Log(Log),
     /// Print a valid access token
     Token(Token),
     /// List a server's tools
@@ -140,6 +143,60 @@ pub(crate) struct Status {
     pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// Only this server: a URL for all its accounts, or a name for the one account that it means
+    #[arg(value_name = "SERVER")]
+    pub(crate) server: Option<String>,
+    /// Only this account
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Go on with what happens from now on, until interrupted
+    #[arg(long, short = 'f')]
+    pub(crate) follow: bool,
+    /// Only the last N events; 10 unless given with --follow
+    #[arg(long, short = 'n', value_name = "N")]
+    pub(crate) lines: Option<usize>,
+    /// Only what happened since: a time ago (90s, 5m, 1h, 3d), or a date in UTC (2026-11-24, 2026-11-24T10:00:00Z)
+    #[arg(long, value_name = "TIME", value_parser = Since::parse)]
+    pub(crate) since: Option<Since>,
+    /// Print the events as they were written: JSON, one per line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A moment that somebody names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// Then.
+    At(UnixMs),
+}
+
+impl Since {
+    fn parse(text: &str) -> Result<Self, String> {
+        let at = text.parse().or_else(|_| format!("{text}T00:00:00Z").parse());
+        if let Ok(at) = at.map(jiff::Timestamp::as_millisecond) {
+            return Ok(Self::At(UnixMs(u64::try_from(at).unwrap_or_default())));
+        }
+        let ago = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok());
+        let ago = ago.map(|days| Duration::from_secs(days.saturating_mul(86_400)));
+        let ago = ago.or_else(|| duration(text).ok()).map(Self::Ago);
+        ago.ok_or_else(|| {
+            "use a time ago like 90s, 5m, 1h or 3d, or a date like 2026-11-24T10:00:00Z".to_owned()
+        })
+    }
+
+    /// When that is, now.
+    pub(crate) fn moment(self, now: UnixMs) -> UnixMs {
+        match self {
+            Self::Ago(ago) => now.before(ago),
+            Self::At(at) => at,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -370,6 +427,13 @@ mod tests {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(Since::parse("3d"), Ok(Since::Ago(Duration::from_secs(259_200))));
+        assert_eq!(Since::parse("1970-01-02").map(|at| at.moment(UnixMs(5))), Ok(UnixMs(86_400_000)));
+        assert_eq!(Since::parse("1970-01-01T00:00:01.5Z"), Ok(Since::At(UnixMs(1_500))));
+        assert_eq!(Since::Ago(Duration::from_secs(2)).moment(UnixMs(5_000)), UnixMs(3_000));
+        assert!(
+            Since::parse("yesterday").is_err() && Since::parse("").is_err() && Since::parse("d").is_err()
+        );
         assert!(duration("m").is_err() && duration("5 days").is_err() && duration("-1s").is_err());
     }
 }

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod generate;
 mod list;
+mod log;
 mod login;
 mod logout;
 mod remove;
@@ -32,6 +33,7 @@ pub(crate) async fn run(app: &App, command: Command) -> Result<u8, Failure> {
         Command::Login(args) => login::run(app, args).await,
         Command::Logout(args) => logout::run(app, args).await,
         Command::Status(args) => status::run(app, args).await,
+        Command::Log(args) => log::run(args).await,
         Command::Token(args) => token::run(app, args).await,
         Command::Tools(args) => tools::run(app, args).await,
         Command::Call(args) => call::run(app, args).await,
@@ -55,6 +57,7 @@ impl Command {
             Self::Login(args) => args.output.json,
             Self::Logout(args) => args.output.json,
             Self::Status(args) => args.output.json,
+            Self::Log(args) => args.json,
             Self::Token(args) => args.output.json,
             Self::Tools(args) => args.output.json,
             Self::Call(args) => args.output.json,

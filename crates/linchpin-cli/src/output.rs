@@ -16,6 +16,21 @@ pub(crate) fn line(text: impl AsRef<str>) -> Result<(), Failure> {
     written(writeln!(stdout, "{}", text.as_ref()).and_then(|()| stdout.flush()))
 }
 
+/// Whether anybody still reads stdout: of a pipe whose other end was closed a write would say so, but there may be
+/// nothing to write for hours.
+pub(crate) fn is_read() -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let stdout = io::stdout();
+        let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        !matches!(poll(&mut asked, Some(&at_once)), Ok(1..)) || !asked[0].revents().contains(PollFlags::ERR)
+    }
+    #[cfg(not(unix))]
+    true
+}
+
 /// What became of a write to stdout.
 pub(crate) fn written(outcome: io::Result<()>) -> Result<(), Failure> {
     match outcome {
@@ -117,7 +132,7 @@ fn acts(c: char) -> bool {
 
 /// JSON text with such characters written as escapes. They stand only in strings; the line breaks between values
 /// stay.
-fn escaped(json: &str) -> Cow<'_, str> {
+pub(crate) fn escaped(json: &str) -> Cow<'_, str> {
     let wants = |c: char| acts(c) && c != '\n';
     if !json.chars().any(wants) {
         return Cow::Borrowed(json);

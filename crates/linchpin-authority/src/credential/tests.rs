@@ -18,6 +18,7 @@ mod edges;
 #[cfg(unix)]
 mod lost_lock;
 mod panics;
+mod told;
 mod turns;
 
 pub(crate) fn record(access: &str, refresh: &str) -> Record {

@@ -1,17 +1,19 @@
 //! `linchpin status`: one row per sign-in.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use linchpin::history::Event;
 use linchpin::{
-    Clock as _, CredentialKey, Disposition, Linchpin, PlainHttp, Profile, Record, ServerUrl, StoreError,
-    StoreKind, StorePolicy, SystemClock, UnixMs,
+    Clock as _, CredentialKey, Disposition, Linchpin, PlainHttp, Record, StoreError, StoreKind, StorePolicy,
+    SystemClock, UnixMs,
 };
 use serde::Serialize;
 
-use crate::app::{self, App};
-use crate::args::{Status, Target};
+use super::log;
+use crate::app::{self, App, Wanted};
+use crate::args::Status;
 use crate::failure::Failure;
 use crate::output;
 
@@ -60,39 +62,13 @@ pub(super) async fn run(app: &App, args: Status) -> Result<u8, Failure> {
     }
 }
 
-/// Which sign-ins are asked for.
-struct Wanted {
-    server: Option<ServerUrl>,
-    profile: Option<Profile>,
-}
-
-impl Wanted {
-    fn new(args: &Status) -> Result<Self, Failure> {
-        let Some(server) = &args.server else {
-            let profile = args.profile.as_deref().map(Profile::parse).transpose();
-            let profile = profile
-                .map_err(|error| Failure::quoting(args.profile.as_deref().unwrap_or_default(), &error))?;
-            return Ok(Self { server: None, profile });
-        };
-        // Nothing is sent there, so plain http is no danger.
-        let target = Target { server: server.clone(), profile: args.profile.clone(), allow_http: true };
-        let (server_url, profile, _) = app::named_server(&target)?;
-        let any = app::looks_like_a_url(server) && args.profile.is_none();
-        Ok(Self { server: Some(server_url), profile: Some(profile).filter(|_| !any) })
-    }
-
-    fn includes(&self, key: &CredentialKey) -> bool {
-        self.server.as_ref().is_none_or(|server| *server == key.server)
-            && self.profile.as_ref().is_none_or(|profile| *profile == key.profile)
-    }
-}
-
 /// The rows, and what could not be read.
 async fn rows(app: &App, args: &Status) -> Result<(Vec<Row>, Vec<StoreError>), Failure> {
-    let wanted = Wanted::new(args)?;
+    let wanted = Wanted::new(args.server.as_deref(), args.profile.as_deref())?;
     let linchpin = app.linchpin(PlainHttp::LoopbackOnly)?;
     let named = app::config()?.servers()?;
     let (listed, mut unreadable) = linchpin.sign_ins().await?;
+    let events = last_events(&linchpin).await;
     let mut seen = HashSet::new();
     let mut rows = Vec::new();
     for (store, key, record) in listed {
@@ -111,7 +87,7 @@ async fn rows(app: &App, args: &Status) -> Result<(Vec<Row>, Vec<StoreError>), F
             .find(|named| named.url == key.server.as_str() && named.profile == key.profile.as_str())
             .map(|named| named.name.clone());
         match record {
-            Ok(record) => rows.push(row(name, &key, &record, store)),
+            Ok(record) => rows.push(row(name, &key, &record, events.get(&key.digest()), store)),
             Err(error) => {
                 rows.push(damaged(name, &key, store));
                 unreadable.push(error);
@@ -119,6 +95,14 @@ async fn rows(app: &App, args: &Status) -> Result<(Vec<Row>, Vec<StoreError>), F
         }
     }
     Ok((rows, unreadable))
+}
+
+/// The last event of each sign-in. A history that cannot be read is as good as none: `linchpin log` says why.
+async fn last_events(linchpin: &Linchpin) -> HashMap<String, Event> {
+    let Some(stores) = linchpin.stores() else { return HashMap::new() };
+    let events = log::all(stores.history()).await.unwrap_or_default();
+    let news = events.into_iter().filter(|entry| log::is_news(&entry.event.what));
+    news.map(|entry| (entry.event.key.clone(), entry.event)).collect()
 }
 
 /// The store of the last time, when `auto` finds the sign-in in another one now (P5).
@@ -142,19 +126,18 @@ fn damaged(name: Option<String>, key: &CredentialKey, store: String) -> Row {
     }
 }
 
-fn row(name: Option<String>, key: &CredentialKey, record: &Record, store: String) -> Row {
+fn row(
+    name: Option<String>,
+    key: &CredentialKey,
+    record: &Record,
+    event: Option<&Event>,
+    store: String,
+) -> Row {
     let now = SystemClock.now();
     let state = match (record.is_usable(now), record.is_renewable()) {
         (true, _) => "valid",
         (false, true) => "renews at next use",
         (false, false) => "sign-in required",
-    };
-    let last_event = match (&record.dead, &record.exchange) {
-        (Some(dead), _) if !record.is_renewable() => {
-            format!("{}: ended by the provider ({})", ago(dead.at_ms), dead.reason)
-        }
-        (_, Some(mark)) => format!("{}: a refresh without a known outcome", ago(mark.at_ms)),
-        _ => format!("{}: token obtained", ago(record.obtained_at_ms)),
     };
     Row {
         name,
@@ -166,7 +149,22 @@ fn row(name: Option<String>, key: &CredentialKey, record: &Record, store: String
         scopes: record.scopes.clone(),
         expires_at_ms: record.expires_at_ms.map(|at| at.0),
         renewable: record.is_renewable(),
-        last_event,
+        last_event: last_event(record, event),
+    }
+}
+
+/// The last thing that happened, from the history or, when that is older or says nothing, from the record.
+fn last_event(record: &Record, event: Option<&Event>) -> String {
+    let (at, what) = match (&record.dead, &record.exchange) {
+        (Some(dead), _) if !record.is_renewable() => {
+            (dead.at_ms, format!("ended by the provider ({})", dead.reason))
+        }
+        (_, Some(mark)) => (mark.at_ms, "a refresh without a known outcome".to_owned()),
+        _ => (record.obtained_at_ms, "token obtained".to_owned()),
+    };
+    match event.filter(|event| event.at_ms >= at) {
+        Some(event) => format!("{}: {} (process {})", ago(event.at_ms), log::brief(&event.what), event.pid),
+        None => format!("{}: {what}", ago(at)),
     }
 }
 

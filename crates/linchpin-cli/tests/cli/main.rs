@@ -22,6 +22,7 @@ mod faults;
 mod hostile_provider;
 mod hostile_server;
 mod lock_faults;
+mod log;
 mod long;
 mod machine_faults;
 mod outages;

@@ -37,11 +37,13 @@ impl World {
         Running { world: self, child, stdin, stdout, stderr }
     }
 
-    /// Every file below `LINCHPIN_HOME` but the locks and the drift notes, for "nothing changed".
+    /// Every file below `LINCHPIN_HOME` but the locks, the drift notes and the history, for "nothing changed".
     pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let entries = fs::read_dir(self.linchpin_home()).into_iter().flatten();
         let paths = entries.map(|entry| entry.expect("listed").path());
-        let files = paths.filter(|path| path.is_file() && !path.ends_with("store-resolutions.json"));
+        let files = paths.filter(|path| {
+            path.is_file() && !path.ends_with("store-resolutions.json") && !path.ends_with("events.jsonl")
+        });
         files.map(|path| (path.clone(), fs::read(path).expect("read"))).collect()
     }
 }

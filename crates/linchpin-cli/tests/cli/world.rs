@@ -295,7 +295,20 @@ impl World {
         }
     }
 
-    /// P20, F27: no secret, in whatever form, in anything that was printed or could be seen so far.
+    /// The history, its older file first: one JSON object per line.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let lines = self.history();
+        let event = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        lines.lines().filter(|line| !line.is_empty()).map(event).collect()
+    }
+
+    /// The same as text.
+    pub(crate) fn history(&self) -> String {
+        let files = ["events.jsonl.1", "events.jsonl"].map(|name| self.linchpin_home().join(name));
+        files.map(|path| fs::read_to_string(path).unwrap_or_default()).concat()
+    }
+
+    /// P20, F27: no secret, in whatever form, in anything that was printed or could be seen so far, nor in the history.
     fn scan(&self) {
         let mut printed = self.printed.lock().expect("no panic").join("\n");
         // What a browser is started with, anybody can see.
@@ -308,10 +321,14 @@ impl World {
         if let Some((secret, form)) = find_secret(&printed, &secrets) {
             panic!("p20: {secret} was printed ({form}):\n{printed}");
         }
+        let history = self.history();
+        if let Some((secret, form)) = find_secret(&history, &secrets) {
+            panic!("p20: {secret} is in the history ({form}):\n{history}");
+        }
         println!(
             "f27: {} secrets in {FORMS} forms looked for in {} bytes: 0 hits",
             secrets.len(),
-            printed.len()
+            printed.len() + history.len()
         );
     }
 }
@@ -330,6 +347,15 @@ async fn p20_a_world_that_saw_a_secret_printed_fails_its_test() {
     let world = World::signed_in(|_| {}).await;
     let record = world.record().expect("saved");
     world.note(record["access_token"].as_str().expect("a text"));
+}
+
+#[tokio::test]
+#[should_panic(expected = "is in the history")]
+async fn p20_a_world_whose_history_has_a_secret_fails_its_test() {
+    let world = World::signed_in(|_| {}).await;
+    let record = world.record().expect("saved");
+    let secret = record["refresh_token"].as_str().expect("a text");
+    fs::write(world.linchpin_home().join("events.jsonl.1"), secret).expect("written");
 }
 
 /// One line per storm for whoever asks for the figures (`--nocapture`).
