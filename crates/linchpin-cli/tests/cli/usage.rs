@@ -38,7 +38,7 @@ async fn wrong_usage_of_the_command_line_is_exit_code_2_with_a_hint() {
         (&["tools", "--json"][..], "the following required arguments were not provided: <SERVER>"),
         (
             &["logn", "--json"],
-            "unrecognized subcommand 'logn'; tip: some similar subcommands exist: 'logout', 'login'",
+            "unrecognized subcommand 'logn'; tip: some similar subcommands exist: 'logout', 'log', 'login'",
         ),
     ] {
         let told = world.run(arguments).await.json()["error"].as_str().expect("a text").to_owned();

@@ -49,7 +49,7 @@ fn required(reason: Reason) -> What {
 }
 
 /// The sentence for the last of them.
-fn told(events: Vec<Event>) -> String {
+fn told(events: &[Event]) -> String {
     let mut story = Story::default();
     events.iter().map(|event| story.tell(event)).last().expect("an event")
 }
@@ -64,7 +64,7 @@ fn why_a_person_has_to_sign_in_is_told_with_what_led_to_it() {
         event(7, 2, begun(Some(7))),
         event(7, 3, ended(Refused, Next::Bury)),
     ];
-    let sentence = told([lost, vec![refused.clone()]].concat());
+    let sentence = told(&[lost, vec![refused.clone()]].concat());
     assert_eq!(
         sentence,
         format!(
@@ -77,20 +77,20 @@ fn why_a_person_has_to_sign_in_is_told_with_what_led_to_it() {
     // Killed in its exchange.
     let killed =
         vec![event(7, 1, begun(None)), event(8, 2, begun(Some(7))), event(8, 3, ended(Refused, Next::Bury))];
-    let sentence = told([killed, vec![refused.clone()]].concat());
+    let sentence = told(&[killed, vec![refused.clone()]].concat());
     assert!(
         sentence.contains("process 7 had presented it") && sentence.contains("did not live to tell"),
         "{sentence}"
     );
     // Nothing was lost here: somebody else did it.
     let spent = vec![event(8, 1, begun(None)), event(8, 2, ended(Refused, Next::Bury))];
-    let sentence = told([spent, vec![refused.clone()]].concat());
+    let sentence = told(&[spent, vec![refused.clone()]].concat());
     assert!(
         sentence.contains("presented once, by this process") && sentence.contains("another program"),
         "{sentence}"
     );
     // The history begins too late to know.
-    assert!(told(vec![refused]).ends_with(" (invalid_grant)"));
+    assert!(told(&[refused]).ends_with(" (invalid_grant)"));
 
     let twice = vec![
         event(7, 1, begun(None)),
@@ -99,7 +99,7 @@ fn why_a_person_has_to_sign_in_is_told_with_what_led_to_it() {
         event(9, 4, ended(Unknown, Next::GiveUp)),
         event(9, 5, required(Reason::OutcomeUnknown)),
     ];
-    let sentence = told(twice);
+    let sentence = told(&twice);
     let expected = "by process 7 at 1970-01-01 00:00:01.000Z and this process at 1970-01-01 00:00:03.000Z";
     assert!(sentence.contains(expected), "{sentence}");
 }
@@ -109,11 +109,11 @@ fn an_adoption_names_the_process_that_obtained_the_token() {
     let renewed =
         What::Renewed { token: Some(name("R2")), access: name("A2"), expires_at_ms: None, failed_saves: 0 };
     let adopted = What::Adopted { access: name("A2"), instead_of: Some(name("A1")) };
-    let sentence = told(vec![event(7, 1, renewed), event(8, 2, adopted.clone())]);
+    let sentence = told(&[event(7, 1, renewed), event(8, 2, adopted.clone())]);
     let expected =
         format!("adopts access token {} instead of {}, which process 7 obtained", name("A2"), name("A1"));
     assert_eq!(sentence, expected);
-    assert!(!told(vec![event(8, 2, adopted)]).contains("process"));
+    assert!(!told(&[event(8, 2, adopted)]).contains("process"));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn each_event_is_one_sentence() {
         (What::OtherProvider { before: place(), named: place() }, "names another provider"),
         (What::Other { kind: "teleported".into() }, "teleported"),
     ] {
-        let sentence = told(vec![event(8, 9, what)]);
+        let sentence = told(&[event(8, 9, what)]);
         assert!(sentence.contains(part), "{sentence}");
         assert!(!sentence.contains('\n') && !sentence.ends_with('.'), "{sentence}");
     }
