@@ -73,6 +73,49 @@ export class Bridge {
   }
 }
 
+// The lines of a stream of JSON; `readline` also ends one at U+2028.
+async function* lines(stream) {
+  const decoder = new TextDecoder();
+  let rest = '';
+  for await (const chunk of stream) {
+    const whole = (rest + decoder.decode(chunk, { stream: true })).split('\n');
+    rest = whole.pop();
+    yield* whole;
+  }
+}
+
+// A program on the library: `driver/`.
+export class Driver {
+  static start(world, home, args) {
+    const driver = new Driver();
+    const options = { env: world.environment(home), stdio: ['pipe', 'pipe', 'pipe'] };
+    driver.process = world.own(spawn(world.driver, args, options));
+    driver.complaints = world.record('stderr of the driver', driver.process.stderr);
+    world.record('stdout of the driver', driver.process.stdout);
+    driver.lines = lines(driver.process.stdout);
+    return driver;
+  }
+
+  // What it got.
+  async told() {
+    const { value, done } = await bounded('the driver says what it got', COMMAND, this.lines.next());
+    if (done) throw new Error(`the driver ended:\n${this.complaints.text()}`);
+    return JSON.parse(value);
+  }
+
+  // Five calls at once.
+  calls(nonce) {
+    this.process.stdin.write(`${nonce}\n`);
+    return this.told();
+  }
+
+  async end() {
+    this.process.stdin.end();
+    const [code] = await bounded('the driver ends', COMMAND, once(this.process, 'close'));
+    expectEqual('the exit code of the driver', code, 0);
+  }
+}
+
 export async function connected(world, home) {
   const bridge = await Bridge.start(world, home);
   return { bridge, client: await bridge.connect() };

@@ -16,7 +16,7 @@ const SCOPES = ['mcp:read', 'mcp:write'];
 const { ISSUER, INTROSPECTION_SECRET } = process.env;
 
 let refusedUpTo = 0; // numbers of access tokens that are not accepted any more
-const counts = { unauthorized: 0, initializations: 0, endings: 0, listening: 0 };
+const counts = { unauthorized: 0, initializations: 0, endings: 0, listening: 0, resumptions: 0 };
 const accepted = new Set(); // numbers of access tokens that were accepted
 const nonces = new Map();
 const sessions = new Map();
@@ -37,6 +37,30 @@ async function verifyAccessToken(metadata, resource, token) {
   return { token, clientId: told.client_id, scopes, expiresAt: told.exp, resource: new URL(resource) };
 }
 
+// What was sent in a session, in the order in which it was, so that a stream can be taken up again.
+function eventStore() {
+  const events = [];
+  return {
+    async storeEvent(stream, message) {
+      events.push({ stream, message });
+      return String(events.length);
+    },
+    async getStreamIdForEventId(id) {
+      return events[Number(id) - 1]?.stream;
+    },
+    async replayEventsAfter(id, { send }) {
+      counts.resumptions += 1;
+      const { stream } = events[Number(id) - 1];
+      for (const [index, event] of events.entries()) {
+        const isLater = index >= Number(id) && event.stream === stream;
+        // What only primes a stream is no message.
+        if (isLater && event.message.jsonrpc) await send(String(index + 1), event.message);
+      }
+      return stream;
+    },
+  };
+}
+
 async function inSession(request, response) {
   const id = request.headers['mcp-session-id'];
   let transport = sessions.get(id);
@@ -44,6 +68,8 @@ async function inSession(request, response) {
     counts.initializations += 1;
     transport = new StreamableHTTPServerTransport({
       sessionIdGenerator: randomUUID,
+      eventStore: eventStore(),
+      retryInterval: 50,
       onsessioninitialized: (opened) => sessions.set(opened, transport),
       onsessionclosed: (closed) => sessions.delete(closed) && (counts.endings += 1),
     });

@@ -47,5 +47,13 @@ export function mcpServer(nonces) {
     return text(`${answer.model}: ${answer.content.text}`);
   });
 
+  // Its stream ends before its answer is there.
+  server.registerTool('interrupted', { inputSchema: { nonce: z.string() } }, async ({ nonce }, extra) => {
+    extra.closeSSEStream?.();
+    await sleep(300);
+    nonces.set(nonce, (nonces.get(nonce) ?? 0) + 1);
+    return text(`resumed ${nonce}`);
+  });
+
   return server;
 }

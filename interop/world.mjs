@@ -12,13 +12,13 @@ import { bounded } from './expect.mjs';
 const here = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 export class World {
-  #services = []; // provider and server
-  #children = new Set(); // Linchpin processes
-  #outputs = []; // what every process said
+  _services = []; // provider and server
+  _children = new Set(); // Linchpin processes
+  _outputs = []; // what every process said
 
-  static async start(linchpin) {
+  static async start({ linchpin, driver, python }) {
     const world = new World();
-    world.linchpin = linchpin;
+    Object.assign(world, { linchpin, driver, python });
     world.directory = mkdtempSync(join(tmpdir(), 'linchpin-interop-'));
     world.browser = join(world.directory, 'browser');
     // BROWSER is run with the URL as its one argument, so the script is one program.
@@ -26,15 +26,21 @@ export class World {
     writeFileSync(world.browser, browser, { mode: 0o700 });
     world.introspector = randomBytes(16).toString('hex');
     const environment = { ...process.env, INTROSPECTION_SECRET: world.introspector };
-    world.provider = await world.#serve('provider', environment);
-    world.server = await world.#serve('server', { ...environment, ISSUER: world.provider });
+    const node = (name) => [process.execPath, here(`${name}.mjs`)];
+    world.provider = await world._serve('provider', node('provider'), environment);
+    environment.ISSUER = world.provider;
+    world.server = await world._serve('server', node('server'), environment);
     world.url = `${world.server}/mcp`;
+    // The server of another SDK, as far as it goes a world of its own.
+    world.other = Object.create(world);
+    world.other.server = await world._serve('Python server', [python, here('python/server.py')], environment);
+    world.other.url = `${world.other.server}/mcp`;
     return world;
   }
 
-  async #serve(name, env) {
-    const child = spawn(process.execPath, [here(`${name}.mjs`)], { env, stdio: ['pipe', 'pipe', 'pipe'] });
-    this.#services.push(child);
+  async _serve(name, [program, ...args], env) {
+    const child = spawn(program, args, { env, stdio: ['pipe', 'pipe', 'pipe'] });
+    this._services.push(child);
     const complaints = this.record(`stderr of the ${name}`, child.stderr, { scanned: false });
     const ready = new Promise((resolve, reject) => {
       createInterface({ input: child.stdout }).once('line', (line) => resolve(JSON.parse(line).url));
@@ -45,15 +51,15 @@ export class World {
 
   // A Linchpin process, which ends with its check at the latest.
   own(child) {
-    this.#children.add(child);
-    child.once('exit', () => this.#children.delete(child));
+    this._children.add(child);
+    child.once('exit', () => this._children.delete(child));
     return child;
   }
 
   // Keeps what a process says; what Linchpin says is searched for secrets at the end.
   record(what, stream, { scanned = true } = {}) {
     const output = { what, scanned, chunks: [], text: () => Buffer.concat(output.chunks).toString() };
-    this.#outputs.push(output);
+    this._outputs.push(output);
     stream.on('data', (chunk) => output.chunks.push(chunk));
     return output;
   }
@@ -75,14 +81,14 @@ export class World {
     };
   }
 
-  async #admin(base, path, method = 'GET') {
+  async _admin(base, path, method = 'GET') {
     const response = await fetch(`${base}/admin/${path}`, { method, signal: AbortSignal.timeout(10_000) });
     if (!response.ok) throw new Error(`${method} ${base}/admin/${path}: ${response.status}`);
     return response.json();
   }
 
   async counts() {
-    return { ...(await this.#admin(this.provider, 'counts')), ...(await this.#admin(this.server, 'counts')) };
+    return { ...(await this._admin(this.provider, 'counts')), ...(await this._admin(this.server, 'counts')) };
   }
 
   // What happened since; the maximum is not a difference.
@@ -93,20 +99,20 @@ export class World {
   }
 
   accessTokensLive(seconds) {
-    return this.#admin(this.provider, `lifetime/${seconds}`, 'POST');
+    return this._admin(this.provider, `lifetime/${seconds}`, 'POST');
   }
 
   async refuseAccessTokens() {
-    return this.#admin(this.server, `refuse/${(await this.counts()).accessTokens}`, 'POST');
+    return this._admin(this.server, `refuse/${(await this.counts()).accessTokens}`, 'POST');
   }
 
   forgetSessions() {
-    return this.#admin(this.server, 'forget-sessions', 'POST');
+    return this._admin(this.server, 'forget-sessions', 'POST');
   }
 
   // The refresh token that the provider issued last, or the one that was last spent on another: { token, client }.
   refreshToken(which) {
-    return this.#admin(this.provider, `refresh-token/${which}`);
+    return this._admin(this.provider, `refresh-token/${which}`);
   }
 
   // Presents a refresh token as a second owner of the sign-in would, and tells the error.
@@ -126,25 +132,25 @@ export class World {
 
   // Where a secret turned up that has no business there: in what a process said, or in a file other than the store.
   async leaks() {
-    const secrets = await this.#admin(this.provider, 'secrets');
+    const secrets = await this._admin(this.provider, 'secrets');
     const files = readdirSync(this.directory, { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile() && !entry.name.startsWith('credentials.json'))
       .map((entry) => join(entry.parentPath, entry.name))
       .map((path) => ({ what: path, content: readFileSync(path, 'utf8') }));
-    const said = this.#outputs.filter(({ scanned }) => scanned).map(({ what, text }) => ({ what, content: text() }));
+    const said = this._outputs.filter(({ scanned }) => scanned).map(({ what, text }) => ({ what, content: text() }));
     const leaks = [...said, ...files].filter(({ content }) => secrets.some((secret) => content.includes(secret)));
     return { secrets: secrets.length, outputs: said.length, files: files.length, leaks: leaks.map(({ what }) => what) };
   }
 
   // What a check that failed has left running.
   async endProcesses() {
-    const left = [...this.#children];
+    const left = [...this._children];
     for (const child of left) child.kill('SIGKILL');
     await Promise.all(left.map((child) => once(child, 'exit')));
   }
 
   stop() {
-    for (const child of [...this.#children, ...this.#services]) child.kill('SIGKILL');
+    for (const child of [...this._children, ...this._services]) child.kill('SIGKILL');
     rmSync(this.directory, { recursive: true, force: true });
   }
 }

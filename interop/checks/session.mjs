@@ -1,5 +1,5 @@
 // Messages of every kind in both directions, and a session that the server forgets.
-import { eventually, expectEqual } from '../expect.mjs';
+import { eventually, expectEqual, expectThat } from '../expect.mjs';
 import { CALL, call, connected, signIn } from '../linchpin.mjs';
 
 export async function messages(world) {
@@ -9,7 +9,7 @@ export async function messages(world) {
   const { bridge, client } = await connected(world, home);
   expectEqual('the server', client.getServerVersion().name, 'interop');
   const { tools } = await client.listTools({}, CALL);
-  expectEqual('the number of tools', tools.length, 6);
+  expectEqual('the number of tools', tools.length, 7);
   expectEqual('an echo', await call(client, 'echo', { text: 'line\u2028\n"ß"' }), 'line\u2028\n"ß"');
 
   const steps = [];
@@ -26,10 +26,14 @@ export async function messages(world) {
   expectEqual('calls during a slow one', await Promise.all(together), ['a', 'b', 'c']);
   expectEqual('the slow one', await slow, 'awake');
 
+  const interrupted = await call(client, 'interrupted', { nonce: 'interrupted' });
+  expectEqual('an answer whose stream broke off', interrupted, 'resumed interrupted');
+  expectThat('the stream was taken up again', (await world.since(before)).resumptions > 0, await world.since(before));
+
   await bridge.close();
   await eventually('the session is ended', () => world.since(before), ({ sessions }) => sessions === 0);
   expectEqual('sessions ended with DELETE', (await world.since(before)).endings, 1);
-  return `${tools.length} tools, progress, elicitation, sampling, concurrent calls, session ended`;
+  return `${tools.length} tools, progress, elicitation, sampling, concurrent calls, a stream taken up again, session ended`;
 }
 
 export async function session_lost(world) {

@@ -44,7 +44,7 @@ export async function commands(world) {
   expectEqual('the answer to a request with the printed token', answer.status, 400);
 
   const tools = JSON.parse(await succeed(world, home, ['tools', world.url, '--json'])).map(({ name }) => name);
-  expectEqual('the tools', tools.sort(), ['count', 'echo', 'elicit', 'progress', 'sample', 'slow']);
+  expectEqual('the tools', tools.sort(), ['count', 'echo', 'elicit', 'interrupted', 'progress', 'sample', 'slow']);
   const echoed = await succeed(world, home, ['call', world.url, 'echo', '{"text":"grüße"}']);
   expectEqual('what call printed', echoed, 'grüße\n');
   const rows = JSON.parse(await succeed(world, home, ['status', '--json']));

@@ -36,7 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         say("interop and conformance: left out (--no-interop)");
         return Ok(());
     }
-    match node::missing() {
+    match node::missing().or_else(interop::missing) {
         Some(what) if is_ci() => bail!("interop and conformance need {what}"),
         Some(what) => say(&format!("interop and conformance: SKIPPED, they need {what}")),
         None => {

@@ -37,10 +37,13 @@ impl Bench {
 
     /// The server as a program that starts now finds it: nothing is shared with an earlier one but the disk.
     pub(crate) async fn server(&self) -> Server {
+        self.linchpin().server(self.key().server, Profile::default()).await
+    }
+
+    pub(crate) fn linchpin(&self) -> Linchpin {
         let directories = Directories::under(self.home.path()).expect("absolute");
         let environment = Environment { directories, policy: StorePolicy::File, identity: None };
-        let linchpin = Linchpin::builder().stores(environment.stores()).build();
-        linchpin.server(self.key().server, Profile::default()).await
+        Linchpin::builder().stores(environment.stores()).build()
     }
 
     pub(crate) fn key(&self) -> CredentialKey {
