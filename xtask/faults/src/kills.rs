@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use linchpin_store::Record;
 use linchpin_testkit::{Endpoint, Fault};
 
 use crate::Campaign;
@@ -140,7 +141,7 @@ pub(crate) fn run(campaign: &Campaign, report: &mut Report) -> Result<()> {
          refresh; then the credential lock is asked for, the store read, and `linchpin token` run again. Targets: the \
          store parses; the lock is had at the first try, and by 99 of 100 within 50 ms ({}); no \
          sign-in is needed, but where the provider had spent the token, the answer was lost and it honours no repeat: \
-         there one replay, then exit 3 and no further request. `sent`: killed from outside while the provider, which \
+         there one replay, then a tombstone, exit 3 and no further request. `sent`: killed from outside while the provider, which \
          has spent the token, keeps its answer back; everywhere else the process kills itself.",
         locks.told(),
     );
@@ -221,6 +222,9 @@ fn one(machine: &Machine, case: &Case, tally: &mut Tally) -> Result<()> {
         format!("{place}: the next process made {} requests", after.requests_of_next)
     });
     misses.unless(after.later_requests == 0, || format!("{place}: {} later requests", after.later_requests));
+    // The mark alone would keep the next process from asking; it is the tombstone that says why.
+    let is_buried = after.record.as_ref().is_none_or(|record| record.dead.is_some() == (expected.code == 3));
+    misses.unless(is_buried, || format!("{place}: a tombstone, or none: {:?}", after.found));
     Ok(())
 }
 
@@ -262,6 +266,8 @@ pub(crate) struct Aftermath {
     /// How long the credential lock took.
     pub(crate) locks: Locks,
     pub(crate) requests_of_next: u64,
+    /// The record in the end, where this process can read it.
+    pub(crate) record: Option<Record>,
     /// Token requests of a process after the next.
     pub(crate) later_requests: u64,
     /// What the next process told, for whoever looks into a miss.
@@ -299,6 +305,14 @@ impl Aftermath {
             replays: counts.replays + counts.presented_dead,
         };
         let said = next.stderr.trim().to_owned();
-        Ok(Self { found, locks, requests_of_next: between - before, later_requests: after - between, said })
+        let record = if machine.kind.is_a_file() { machine.record()? } else { None };
+        Ok(Self {
+            found,
+            locks,
+            record,
+            requests_of_next: between - before,
+            later_requests: after - between,
+            said,
+        })
     }
 }
