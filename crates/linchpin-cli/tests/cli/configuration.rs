@@ -29,7 +29,9 @@ async fn p01_names_that_are_added_at_once_are_all_there_and_the_mode_stays() {
         async move { world.run(&["add", &format!("n{number}"), "https://n.example.com/mcp"]).await }
     });
     for ran in futures::future::join_all(adds).await {
-        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+        // On a machine that is busy, one may have to wait for another long enough to be told so.
+        let told = |line: &str| line.contains("waiting for process");
+        assert!(ran.code == 0 && ran.stderr.lines().all(told), "{ran:?}");
     }
     let listed = world.run(&["list", "--json"]).await.json();
     assert_eq!(listed.as_array().map(Vec::len), Some(31), "{listed}");
