@@ -148,6 +148,11 @@ async fn p05_a_locked_keyring_is_told_once_and_read_again_when_it_is_unlocked() 
     let token = world.run(&["token", &url]).await;
     assert_eq!(token.code, 0, "{token:?}");
     assert_eq!(world.kit.counts().replays, 0);
+    let events = world.events();
+    let drifts = events.iter().filter(|event| event["kind"] == "store_drift");
+    let drifts: Vec<_> = drifts.map(|event| (event["before"].clone(), event["store"].clone())).collect();
+    // Another policy in between was a new beginning.
+    assert_eq!(drifts, [("keyring".into(), "file".into())], "{events:?}");
 }
 
 #[tokio::test]
