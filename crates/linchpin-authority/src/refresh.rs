@@ -47,8 +47,8 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
         let guard = shared.lock(WAIT).await?;
         let mut record = shared.load().await?;
         reached(Step::Reread);
-        if let (Some(marked), Some(found)) = (unsent.take(), &record) {
-            record = never_sent(&marked, found).or(record);
+        if let (Some(marked), Some(found)) = (&unsent, &record) {
+            record = never_sent(marked, found).or(record);
         }
         let decision = shared.decide(record.as_ref(), cause);
         let spends = matches!(
@@ -69,7 +69,7 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
                     Err(Stop::LostLock { marked }) => {
                         tracing::warn!(server = %shared.key, "the lock was removed while it was held; starting over");
                         shared.tell(None, What::LockLost);
-                        unsent = marked;
+                        unsent = marked.or(unsent);
                     }
                     Err(Stop::Failed(error)) => return Err(error),
                     Ok(token) => return Ok(token),

@@ -20,6 +20,7 @@ mod lost_lock;
 mod panics;
 mod told;
 mod turns;
+mod unsent;
 
 pub(crate) fn record(access: &str, refresh: &str) -> Record {
     Record {

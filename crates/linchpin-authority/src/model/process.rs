@@ -104,7 +104,7 @@ impl State {
         let decided = real::decide(record, why, self.now);
         let spends = matches!(decided, Decided::Exchange(_) | Decided::SignIn(true));
         if spends && record.is_some_and(|record| real::may_be_running(record, self.lock_made, self.now)) {
-            return self.go(process, At::PreLock(why, None, read));
+            return self.go(process, At::PreLock(why, unsent, read));
         }
         match (decided, record) {
             (Decided::Exchange(presentations), Some(record)) => {
