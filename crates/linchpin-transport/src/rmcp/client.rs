@@ -354,7 +354,11 @@ impl StreamableHttpClient for LinchpinHttpClient {
             (Some(Whose::Operation(allowance)), Some(id)) => {
                 (self.resume(session, id, custom_headers, &allowance).await?, Some(allowance))
             }
-            (Some(Whose::Blocked), _) => (self.listen(session, None, custom_headers).await?, None),
+            (Some(Whose::Blocked(times)), _) => {
+                // A server that begins its stream anew may bring the same event.
+                tokio::time::sleep(pause(None, times, 0.0)).await;
+                (self.listen(session, None, custom_headers).await?, None)
+            }
             _ => (self.listen(session, last_event_id.clone(), custom_headers).await?, None),
         };
         match answer.status() {

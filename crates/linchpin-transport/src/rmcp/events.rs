@@ -26,8 +26,9 @@ pub(super) struct Resumable {
 pub(super) enum Whose {
     /// An operation waits for its answer.
     Operation(Allowance),
-    /// Nobody's in particular, and in front of an event that is too large: resuming would bring it again.
-    Blocked,
+    /// Nobody's in particular, and so many times now in front of an event that is too large: resuming would bring it
+    /// again.
+    Blocked(u32),
 }
 
 impl Resumable {
@@ -116,7 +117,11 @@ impl Reading {
             (Some(allowance), _) => {
                 allowance.fail(SendError::TooLarge { server: self.resumable.server.clone(), limit });
             }
-            (None, Some(id)) => self.resumable.moved(None, id, Whose::Blocked),
+            (None, Some(id)) => {
+                let before =
+                    if let Some(Whose::Blocked(times)) = self.resumable.whose(id) { times } else { 0 };
+                self.resumable.moved(None, id, Whose::Blocked(before.saturating_add(1)));
+            }
             (None, None) => {}
         }
         tracing::warn!("an event of more than {limit} bytes was left out");

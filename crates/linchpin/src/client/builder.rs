@@ -142,7 +142,8 @@ impl McpClientBuilder {
         let deadline = Instant::now() + self.connect_within;
         let allowance = Allowance::until(Some(deadline));
         let _wanted = Wanted(&allowance);
-        let reading = Reading { login: &login, allowance: &allowance, limit: Some(self.connect_within) };
+        let reading =
+            Reading { login: &login, allowance: &allowance, limit: Some(self.connect_within), closed: false };
         if let Authorization::SignIn(credential) = endpoint.authorization() {
             // Before rmcp's own clocks run, and with an error of its own.
             match credential.access_token(allowance.wait()).await {

@@ -146,23 +146,32 @@ pub(super) struct Reading<'a> {
     pub(super) allowance: &'a Allowance,
     /// What the caller gave, for the text.
     pub(super) limit: Option<Duration>,
+    /// Whether the client itself has ended.
+    pub(super) closed: bool,
 }
 
 impl Reading<'_> {
     pub(super) fn service_error(self, error: ServiceError) -> Failure {
         match error {
-            // Where rmcp cannot hand an error to the caller, it was left with the allowance.
-            ServiceError::McpError(error) => match self.allowance.failure() {
-                Some(failure) => self.send_error(&failure),
-                None if is_broken(&error) => {
-                    Failure { error: ClientError::answered(error), broken: Some(Sent::Perhaps) }
-                }
-                None => ClientError::answered(error).into(),
-            },
+            ServiceError::McpError(error) if is_broken(&error) => {
+                Failure { error: ClientError::answered(error), broken: Some(Sent::Perhaps) }
+            }
+            ServiceError::McpError(error) => ClientError::answered(error).into(),
             ServiceError::TransportSend(error) => self.sent(error.error.as_ref()),
             ServiceError::Timeout { timeout } => ClientError::TimedOut(timeout).into(),
             ServiceError::Cancelled { .. } => ClientError::Cancelled.into(),
-            ServiceError::TransportClosed => ClientError::Closed.into(),
+            // rmcp says the same of a client that has ended and of an answer whose stream broke.
+            ServiceError::TransportClosed => match self.allowance.failure() {
+                Some(failure) => self.send_error(&failure),
+                None if self.closed => ClientError::Closed.into(),
+                None => Failure {
+                    error: ClientError::Send {
+                        message: "the server broke off in the middle of its answer".to_owned(),
+                        disposition: Disposition::Retry,
+                    },
+                    broken: Some(Sent::Perhaps),
+                },
+            },
             other => ClientError::Protocol(other.to_string()).into(),
         }
     }
@@ -306,14 +315,10 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_graphic() && !matches!(c, '\'' | '"' | '\\')
 }
 
-/// Whether rmcp says by this error that the answer was lost with its stream or its session.
+/// Whether rmcp says by this error that the answer was lost with its session.
 fn is_broken(error: &rmcp::ErrorData) -> bool {
-    let marked = error
-        .data
-        .as_ref()
-        .is_some_and(|data| data.get("io.modelcontextprotocol/transportClosed").is_some_and(Value::is_u64));
     let reopened = "streamable HTTP session was re-initialized before the response arrived";
-    marked || (error.data.is_none() && error.message == reopened)
+    error.data.is_none() && error.message == reopened
 }
 
 /// An answer that is neither MCP nor about the sign-in: out of order for now, or a refusal.

@@ -223,7 +223,12 @@ impl Running<'_> {
     }
 
     pub(super) fn reading(&self) -> Reading<'_> {
-        Reading { login: &self.client.login, allowance: &self.allowance, limit: self.limit }
+        Reading {
+            login: &self.client.login,
+            allowance: &self.allowance,
+            limit: self.limit,
+            closed: self.client.is_closed(),
+        }
     }
 }
 

@@ -243,7 +243,12 @@ impl McpClient {
     /// Every [`ClientError`].
     pub async fn notify(&self, notification: ClientNotification) -> Result<(), ClientError> {
         let allowance = linchpin_transport::Allowance::until(None);
-        let reading = super::error::Reading { login: &self.login, allowance: &allowance, limit: None };
+        let reading = super::error::Reading {
+            login: &self.login,
+            allowance: &allowance,
+            limit: None,
+            closed: self.is_closed(),
+        };
         let sent = self.peer().send_notification(notification).await;
         sent.map_err(|error: ServiceError| reading.service_error(error).error)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use linchpin::{ClientError, McpClient};
+use linchpin::{ClientError, Disposition, McpClient};
 use linchpin_testkit::{Endpoint as At, Fault};
 use serde_json::json;
 
@@ -104,4 +104,32 @@ async fn p17_an_event_stream_that_is_refused_again_is_not_asked_for_any_more() {
     world.until("it listens", || world.kit.streams() > 0).await;
     assert_eq!((world.requests("GET"), world.exchanges()), (3, 1));
     world.finish(&[]);
+}
+
+#[tokio::test]
+async fn f25_an_event_of_more_than_16_mib_ends_its_call_and_leaves_the_listener_listening() {
+    let world = World::new().await;
+    let handler = Accepting::default();
+    let client = world.connect(McpClient::builder().revision(LEGACY).handler(handler.clone())).await;
+    world.until("it listens", || world.kit.streams() > 0).await;
+    let big = arguments(json!({ "bytes": 17 << 20, "sse": true, "nonce": "a" }));
+    let error = client.call_tool("big", big).await.expect_err("too large");
+    assert!(error.to_string().contains("bytes at once"), "{error}");
+    assert_eq!(error.disposition(), Disposition::Answered);
+    // It is not asked for again: neither the call nor the rest of its stream.
+    assert_eq!((world.sent(), world.requests("GET"), world.kit.counts().resumes), (1, 1, 0));
+    let changed = |padding: usize| {
+        json!({ "jsonrpc": "2.0", "method": "notifications/tools/list_changed",
+            "params": { "_meta": { "padding": "x".repeat(padding) } } })
+    };
+    world.kit.push(&changed(0));
+    world.until("a small one arrives", || !handler.heard.lock().expect("whole").is_empty()).await;
+    world.kit.push(&changed(17 << 20));
+    world.until("the stream is opened afresh", || world.requests("GET") >= 2).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let asked = world.requests("GET");
+    assert!(asked <= 4, "asked {asked} times within 2 s");
+    call(&client, "b").await.expect("called");
+    println!("an event of 17 MiB: its call sent once, the listener asked {asked} times in 2 s");
+    world.finish(&[format!("{error} {error:?}")]);
 }

@@ -60,3 +60,19 @@ async fn a_stream_that_breaks_before_its_answer_is_resumed_in_a_session_and_the_
     assert_eq!((world.sent(), counts.tool_calls[&long], counts.resumes, counts.exchanges), (1, 1, 1, 1));
     world.finish(&[]);
 }
+
+#[tokio::test]
+async fn f26_a_stream_that_breaks_without_a_way_to_resume_is_not_called_again_and_said_to_have_broken() {
+    let world = World::signed_out(|config| config.sse = true).await;
+    world.sign_in().await;
+    let client = world.modern().await;
+    world.kit.fault(Fault::cut(At::McpPost, 300).of_method("tools/call").times(1));
+    let long = "n".repeat(400);
+    let error = call(&client, &long).await.expect_err("broken");
+    assert_eq!(error.disposition(), Disposition::Retry, "{error:?}");
+    assert!(error.to_string().contains("broke off"), "{error}");
+    assert_eq!((world.sent(), world.kit.counts().tool_calls[&long]), (1, 1));
+    assert!(!client.is_closed());
+    call(&client, "b").await.expect("called");
+    world.finish(&[format!("{error} {error:?}")]);
+}
