@@ -91,6 +91,8 @@ pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Dec
         return instead(Decision::SignInRequired(SignInReason::Refused { code: dead.reason.clone() }));
     }
     let marked = record.exchange.as_ref().filter(|mark| mark.fingerprint == refresh);
+    // A client's own credentials are not spent by being presented: a mark says nothing against them.
+    let marked = marked.filter(|_| !record.is_of_client());
     let presented = marked.map_or(0, |mark| mark.presentations);
     if presented >= PRESENTATIONS {
         return instead(Decision::SignInRequired(SignInReason::OutcomeUnknown));

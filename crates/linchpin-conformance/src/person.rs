@@ -1,7 +1,7 @@
 //! The person at the program: does what a program can only ask of somebody.
 
 use anyhow::{Context as _, Result};
-use linchpin::{PreregisteredClient, Server, SignInError, SignInOptions};
+use linchpin::{ClientCredentials, ClientProof, PreregisteredClient, Server, SignInError, SignInOptions};
 use url::Url;
 
 use crate::browser;
@@ -15,14 +15,17 @@ const METADATA_DOCUMENT: &str = "https://conformance-test.local/client-metadata.
 pub(crate) struct Person {
     client: Option<PreregisteredClient>,
     document: Url,
+    /// Credentials of the program's own, where nobody is to be asked.
+    own: Option<ClientCredentials>,
 }
 
 impl Person {
-    /// A person who uses what the suite gave.
-    pub(crate) fn with(given: &Given) -> Result<Self> {
+    /// A person who uses what the suite gave in that scenario.
+    pub(crate) fn with(scenario: &str, given: &Given) -> Result<Self> {
+        let own = scenario.starts_with("auth/client-credentials-").then(|| own(given)).flatten();
         let secret = given.client_secret.clone();
         let client = given.client_id.clone().map(|id| PreregisteredClient { id, secret });
-        Ok(Self { client, document: METADATA_DOCUMENT.parse()? })
+        Ok(Self { client, document: METADATA_DOCUMENT.parse()?, own })
     }
 
     /// Signs in to `server`, which refused a request with `challenge` and lacks `scopes`.
@@ -32,6 +35,11 @@ impl Person {
         challenge: Option<String>,
         scopes: Vec<String>,
     ) -> Result<()> {
+        if let Some(own) = &self.own {
+            let credentials = ClientCredentials { scopes, challenge, ..own.clone() };
+            server.sign_in_with_client_credentials(&credentials).await?;
+            return Ok(());
+        }
         let mut options = SignInOptions {
             scopes,
             client: self.client.clone(),
@@ -52,4 +60,11 @@ impl Person {
         server.finish_sign_in(pending, callback).await.context("signing in")?;
         Ok(())
     }
+}
+
+/// The program's own credentials, if it was given any.
+fn own(given: &Given) -> Option<ClientCredentials> {
+    let key = given.private_key_pem.clone().map(ClientProof::PrivateKey);
+    let proof = key.or_else(|| given.client_secret.clone().map(ClientProof::Secret))?;
+    Some(ClientCredentials::new(given.client_id.clone()?, proof))
 }

@@ -22,7 +22,7 @@ impl Session {
     /// Connects. Sign-ins are kept in the memory of this process.
     pub(crate) async fn open(task: &Task) -> Result<Self> {
         let server = Linchpin::builder().build().server(task.server.clone(), Profile::default()).await;
-        let person = Person::with(&task.given)?;
+        let person = Person::with(&task.scenario, &task.given)?;
         let connect = async || {
             let client = McpClient::builder().handler(Answers).revision(task.revision.clone());
             client.connect(&server).await

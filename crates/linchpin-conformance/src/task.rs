@@ -27,6 +27,9 @@ pub(crate) struct Given {
     /// Its secret.
     #[serde(default, deserialize_with = "secret")]
     pub(crate) client_secret: Option<Secret>,
+    /// Its private key, PKCS #8 in PEM.
+    #[serde(default, deserialize_with = "secret")]
+    pub(crate) private_key_pem: Option<Secret>,
     /// Tools to call, in place of whatever the server lists.
     #[serde(default, rename = "toolCalls")]
     pub(crate) tool_calls: Vec<ToolCall>,

@@ -5,10 +5,11 @@
 //! and a dead token from a provider that is out of order. Nothing here changes a store.
 //!
 //! # Limitations
-//! Only the authorization code grant with PKCE signs a person in; the device and client credentials grants are not
-//! here yet. URLs that metadata supplied are checked and resolved through a filter; behind an HTTP proxy the proxy
+//! Only the authorization code grant with PKCE signs a person in, and only the client credentials grant a program; the
+//! device grant is not here yet. URLs that metadata supplied are checked and resolved through a filter; behind an HTTP proxy the proxy
 //! resolves names, and only literal addresses can be checked.
 
+mod assertion;
 pub mod challenge;
 mod exchange;
 #[cfg(feature = "fuzzing")]

@@ -12,6 +12,7 @@ use linchpin_store::{Client, ClientAuthMethod, Record, Secret};
 use url::Url;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
+use crate::assertion::{ASSERTION_TYPE, Signer};
 use crate::exchange::answer::{classify, error_code, retry_after};
 use crate::http::{HttpOptions, Reach, check_url, credential_client, read_body};
 use crate::{Exchange, Revocation, TokenEndpoint};
@@ -48,14 +49,29 @@ impl Provider {
 pub(crate) struct Asking<'a> {
     pub(crate) client: &'a Client,
     pub(crate) method: ClientAuthMethod,
+    /// The provider's issuer, whom an assertion is for.
+    pub(crate) issuer: &'a str,
     pub(crate) reach: Reach,
     pub(crate) options: &'a HttpOptions,
 }
 
 #[async_trait]
 impl TokenEndpoint for Provider {
-    /// RFC 6749 section 6. No scope is asked for: leaving it out means the same as before (P14).
+    /// RFC 6749 section 6. No scope is asked for: leaving it out means the same as before (P14). For a client that
+    /// signed in as itself, section 4.4: its credentials are presented again, and the scopes named again, since there
+    /// is no grant that would remember them.
     async fn refresh(&self, record: &Record) -> Exchange {
+        if record.is_of_client() {
+            let asking = self.asking(record).await;
+            let outcome = client_credentials(
+                &record.token_endpoint,
+                &record.resource,
+                &record.scopes,
+                asking,
+                self.timeout,
+            );
+            return outcome.await;
+        }
         let Some(refresh_token) = &record.refresh_token else {
             return Exchange::NotSent { problem: "issued no refresh token".to_owned() };
         };
@@ -94,8 +110,24 @@ impl Provider {
             Err(_) => Reach::Public,
         };
         let method = record.token_endpoint_auth_method;
-        Asking { client: &record.client, method, reach, options: &self.options }
+        Asking { client: &record.client, method, issuer: &record.issuer, reach, options: &self.options }
     }
+}
+
+/// The client credentials grant (RFC 6749 section 4.4).
+pub(crate) async fn client_credentials(
+    endpoint: &Url,
+    resource: &str,
+    scopes: &[String],
+    asking: Asking<'_>,
+    timeout: Duration,
+) -> Exchange {
+    let scope = scopes.join(" ");
+    let mut form = vec![("grant_type", "client_credentials"), ("resource", resource)];
+    if !scope.is_empty() {
+        form.push(("scope", &scope));
+    }
+    exchange(endpoint, &form, asking, timeout).await
 }
 
 /// One POST to a token endpoint, classified.
@@ -196,6 +228,14 @@ fn request(
         }
         (ClientAuthMethod::Post, Some(secret)) => {
             body.append_pair("client_id", &asking.client.id).append_pair("client_secret", secret.expose());
+        }
+        (ClientAuthMethod::PrivateKeyJwt, Some(key)) => {
+            let signed =
+                Signer::from_pem(key).and_then(|key| key.assertion(&asking.client.id, asking.issuer, now()));
+            let assertion = signed.map_err(|error| Unsent::Surely(format!("was not asked: {error}")))?;
+            body.append_pair("client_id", &asking.client.id)
+                .append_pair("client_assertion_type", ASSERTION_TYPE)
+                .append_pair("client_assertion", assertion.expose());
         }
         _ => {
             body.append_pair("client_id", &asking.client.id);

@@ -9,26 +9,31 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use linchpin_store::{Client, ClientAuthMethod, Clock, Disposition, Record, Registration, Secret, ServerUrl};
+use linchpin_store::{
+    Client, ClientAuthMethod, Clock, Disposition, Record, Registration, Secret, ServerUrl, UnixMs,
+};
 use rand::RngCore as _;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use url::Url;
 
-use crate::Exchange;
 use crate::http::{HttpOptions, HttpSetupError, Reach};
 use crate::provider::{Asking, exchange};
+use crate::{Exchange, TokenAnswer};
 
 mod callback;
+mod client;
 mod discover;
 mod page;
 mod probe;
 mod register;
 
+pub use crate::assertion::KeyError;
 pub use callback::Callback;
 #[cfg(feature = "fuzzing")]
 pub(crate) use callback::fuzzed as check_callback;
 use callback::{Expected, Listener, Waiting};
+pub use client::{ClientCredentials, ClientProof};
 pub use discover::is_resource_of;
 use discover::{Discovered, discover, shown};
 pub use page::BrowserPage;
@@ -178,6 +183,17 @@ pub enum SignInError {
         /// The error code.
         code: String,
     },
+    /// The private key is of no use.
+    #[error("{0}")]
+    Key(KeyError),
+    /// The provider takes no such proof of who the client is.
+    #[error("{issuer} takes no {proof}; use what it registered the client with")]
+    ProofNotTaken {
+        /// The provider.
+        issuer: String,
+        /// The method or the algorithm.
+        proof: &'static str,
+    },
     /// There is no HTTP client.
     #[error(transparent)]
     Http(#[from] HttpSetupError),
@@ -192,6 +208,8 @@ impl SignInError {
             | Self::NotACallback
             | Self::NoRegistration { .. }
             | Self::ClientRefused { .. }
+            | Self::Key(_)
+            | Self::ProofNotTaken { .. }
             | Self::CallbackPort { .. } => Disposition::Usage,
             Self::Unreachable { .. } => Disposition::Retry,
             Self::Metadata { .. } | Self::OtherProvider { .. } | Self::RegistrationRefused { .. } => {
@@ -250,10 +268,7 @@ impl PendingSignIn {
                 format!("{} does not say that it supports PKCE with S256", shown(&discovered.issuer));
             return Err(SignInError::Metadata { server: server.clone(), problem });
         }
-        if let Some(before) = options.issuer.as_ref().filter(|before| **before != discovered.issuer) {
-            let (before, now) = (shown(before), shown(&discovered.issuer));
-            return Err(SignInError::OtherProvider { server: Box::new(server.clone()), before, now });
-        }
+        same_provider(server, options.issuer.as_ref(), &discovered)?;
         let listener = Listener::bind(options.callback_port, server).await?;
         let redirect_uri = listener.redirect_uri();
         let scopes = scopes(&options.scopes, &discovered);
@@ -333,8 +348,13 @@ impl PendingSignIn {
     /// [`SignInError::Exchange`].
     pub async fn finish(self, callback: Callback, clock: &dyn Clock) -> Result<SignedIn, SignInError> {
         let begun = clock.now();
-        let asking =
-            Asking { client: &self.client, method: self.method, reach: self.reach, options: &self.http };
+        let asking = Asking {
+            client: &self.client,
+            method: self.method,
+            issuer: &self.discovered.issuer,
+            reach: self.reach,
+            options: &self.http,
+        };
         let form = [
             ("grant_type", "authorization_code"),
             ("code", callback.code.expose()),
@@ -350,28 +370,54 @@ impl PendingSignIn {
                 return Err(not_exchanged(failed, &self.client));
             }
         };
-        let record = Record {
-            generation: 0,
-            issuer: self.discovered.issuer,
-            token_endpoint: self.discovered.token_endpoint,
-            revocation_endpoint: self.discovered.revocation_endpoint,
-            token_endpoint_auth_method: self.method,
-            resource: self.discovered.resource,
-            client: self.client,
-            access_token: answer.access_token,
-            refresh_token: answer.refresh_token,
-            // An answer without scopes grants those that were asked for (RFC 6749 section 5.1).
-            scopes: answer.scopes.unwrap_or(self.scopes),
-            obtained_at_ms: begun,
-            expires_at_ms: answer.expires_in.map(|lifetime| begun.after(lifetime)),
-            exchange: None,
-            dead: None,
-            refused: None,
-            retry_at_ms: None,
-            signed_in_at_ms: None,
-            extra: serde_json::Map::new(),
-        };
+        let record = record(self.discovered, (self.client, self.method), self.scopes, answer, begun);
         Ok(SignedIn { record, page: BrowserPage::new(callback.waiting, self.listener) })
+    }
+}
+
+/// The record of a sign-in that began at `begun`.
+fn record(
+    provider: Discovered,
+    (client, method): (Client, ClientAuthMethod),
+    asked: Vec<String>,
+    answer: TokenAnswer,
+    begun: UnixMs,
+) -> Record {
+    Record {
+        generation: 0,
+        issuer: provider.issuer,
+        token_endpoint: provider.token_endpoint,
+        revocation_endpoint: provider.revocation_endpoint,
+        token_endpoint_auth_method: method,
+        resource: provider.resource,
+        client,
+        access_token: answer.access_token,
+        refresh_token: answer.refresh_token,
+        // An answer without scopes grants those that were asked for (RFC 6749 section 5.1).
+        scopes: answer.scopes.unwrap_or(asked),
+        obtained_at_ms: begun,
+        expires_at_ms: answer.expires_in.map(|lifetime| begun.after(lifetime)),
+        exchange: None,
+        dead: None,
+        refused: None,
+        retry_at_ms: None,
+        signed_in_at_ms: None,
+        extra: serde_json::Map::new(),
+    }
+}
+
+/// Nothing is sent to another provider than that of the sign-in that is there (P13).
+fn same_provider(
+    server: &ServerUrl,
+    before: Option<&String>,
+    discovered: &Discovered,
+) -> Result<(), SignInError> {
+    match before.filter(|before| **before != discovered.issuer) {
+        None => Ok(()),
+        Some(before) => {
+            let (before, now) = (shown(before), shown(&discovered.issuer));
+            Err(SignInError::OtherProvider { server: Box::new(server.clone()), before, now })
+        }
     }
 }
 
@@ -396,7 +442,12 @@ fn asks_to_consent(scopes: &[String]) -> bool {
 /// Why there are no tokens for a code. Whatever it is, the code is spent: a person goes through the browser again.
 fn not_exchanged(outcome: Exchange, client: &Client) -> SignInError {
     let (problem, disposition) = match outcome {
-        Exchange::ClientRefused { code } if client.registration == Registration::Preregistered => {
+        Exchange::ClientRefused { code }
+            if matches!(
+                client.registration,
+                Registration::Preregistered | Registration::ClientCredentials
+            ) =>
+        {
             return SignInError::ClientRefused { client_id: client.id.clone(), code };
         }
         Exchange::Refused { code } | Exchange::ClientRefused { code } => {

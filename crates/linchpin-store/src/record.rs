@@ -59,7 +59,7 @@ pub struct Record {
 pub struct Client {
     /// `client_id`.
     pub id: String,
-    /// `client_secret` of a confidential client.
+    /// `client_secret` of a confidential client, or the private key (PEM) of one that signs assertions.
     pub secret: Option<Secret>,
     /// When the secret ends (RFC 7591 section 3.2.1); `None` when it does not.
     pub secret_expires_at_ms: Option<UnixMs>,
@@ -80,6 +80,9 @@ pub enum Registration {
     MetadataDocument,
     /// Registered beforehand, by hand.
     Preregistered,
+    /// Registered beforehand, by hand, and signed in as itself: its own credentials get its tokens (RFC 6749
+    /// section 4.4), the next one like the first, and no person is asked.
+    ClientCredentials,
 }
 
 /// How a client authenticates at the token endpoint (RFC 6749 section 2.3, RFC 7591 section 2).
@@ -95,6 +98,9 @@ pub enum ClientAuthMethod {
     /// `client_id` and `client_secret` in the body.
     #[serde(rename = "client_secret_post")]
     Post,
+    /// An assertion signed with the client's private key (RFC 7523 section 2.2).
+    #[serde(rename = "private_key_jwt")]
+    PrivateKeyJwt,
 }
 
 /// The mark of an exchange, saved before the token is spent (P8). Found in a record after a crash, it says that
@@ -165,12 +171,19 @@ impl Record {
         self.refused.as_ref().is_some_and(|refused| refused.fingerprint == self.access_token.fingerprint())
     }
 
-    /// The fingerprint of the refresh token, if there is one.
-    pub fn refresh_fingerprint(&self) -> Option<Fingerprint> {
-        self.refresh_token.as_ref().map(Secret::fingerprint)
+    /// Whether the client signed in as itself. What it presents for a new token is not spent by that.
+    pub fn is_of_client(&self) -> bool {
+        self.client.registration == Registration::ClientCredentials
     }
 
-    /// Whether a refresh token is there that was not refused for good.
+    /// The fingerprint of what is presented for a new access token: the refresh token, or the credentials of a client
+    /// that signed in as itself; `None` when there is neither.
+    pub fn refresh_fingerprint(&self) -> Option<Fingerprint> {
+        let presented = if self.is_of_client() { &self.client.secret } else { &self.refresh_token };
+        presented.as_ref().map(Secret::fingerprint)
+    }
+
+    /// Whether there is something to present for a new access token that was not refused for good.
     pub fn is_renewable(&self) -> bool {
         self.refresh_fingerprint()
             .is_some_and(|fingerprint| self.dead.as_ref().is_none_or(|dead| dead.fingerprint != fingerprint))

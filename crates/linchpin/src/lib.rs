@@ -37,7 +37,10 @@ pub use linchpin_authority::{
 };
 pub use linchpin_oauth::challenge::{Challenge, Challenges};
 pub use linchpin_oauth::http::{HttpOptions, HttpSetupError};
-pub use linchpin_oauth::sign_in::{Callback, PendingSignIn, PreregisteredClient, SignInError, SignInOptions};
+pub use linchpin_oauth::sign_in::{
+    Callback, ClientCredentials, ClientProof, KeyError, PendingSignIn, PreregisteredClient, SignInError,
+    SignInOptions,
+};
 pub use linchpin_oauth::{Provider, Revocation};
 pub use linchpin_proxy::{Bridge, BridgeError, Ended};
 pub use linchpin_store::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use linchpin_authority::{AccessToken, Credential, CredentialError, Leftover, SignOut, Wait};
 use linchpin_oauth::http::{HttpOptions, HttpSetupError};
-use linchpin_oauth::sign_in::{PendingSignIn, SignInError, SignInOptions};
+use linchpin_oauth::sign_in::{ClientCredentials, PendingSignIn, SignInError, SignInOptions};
 use linchpin_store::history::{Place, What};
 use linchpin_store::{
     Clock, CredentialKey, Disposition, LockHolder, Pin, Record, ServerUrl, SignInTurn, StoreKind, Why,
@@ -182,6 +182,26 @@ impl Server {
             self.linchpin.tell(self.key(), self.kind, What::OtherProvider { before, named });
         }
         begun
+    }
+
+    /// Signs a program in as itself, without a person (RFC 6749 section 4.4, SEP-1046), and saves that like any sign-in.
+    /// The credentials are kept in the record, which renews itself with them: under the same lock, one request at a
+    /// time, and without a refresh token.
+    ///
+    /// Dropping the future before the token is there leaves nothing behind; the save is not cancelled.
+    ///
+    /// # Errors
+    /// [`SignInFailed`]; nothing is saved then.
+    pub async fn sign_in_with_client_credentials(
+        &self,
+        credentials: &ClientCredentials,
+    ) -> Result<SignedIn, SignInFailed> {
+        let mut credentials = credentials.clone();
+        if let Some(record) = self.credential.record().await.ok().flatten() {
+            credentials.issuer.get_or_insert(record.issuer);
+        }
+        let record = credentials.sign_in(self.url(), self.http_options(), self.clock()).await?;
+        Ok(self.keep(record).await?)
     }
 
     /// The server as a new sign-in would have it: under `auto` pinned to the keyring when that works, else to the

@@ -387,3 +387,33 @@ fn p06_every_row_of_the_decision() {
         assert_eq!(decide(record.as_ref(), cause, NOW), expected, "{row}");
     }
 }
+
+#[test]
+fn p10_what_a_client_signs_in_with_is_not_spent_by_being_presented() {
+    type Row = (&'static str, fn(&mut Record), Decision);
+    let of_client = |change: fn(&mut Record)| {
+        with(|record| {
+            record.client.registration = Registration::ClientCredentials;
+            record.client.secret = Some(Secret::new("S"));
+            record.refresh_token = None;
+            ended(record);
+            change(record);
+        })
+    };
+    let start = Cause::Ended(None);
+    let first = Decision::Exchange { presentations: 1 };
+    let rows: [Row; 5] = [
+        ("ended", |_| {}, first.clone()),
+        ("presented twice without an answer", |r| r.exchange = Some(mark("S", 2, 1)), first.clone()),
+        ("refused for good", |r| r.dead = Some(dead("S")), refused_for_good()),
+        ("another secret since", |r| r.dead = Some(dead("older")), first),
+        (
+            "without a secret",
+            |r| r.client.secret = None,
+            Decision::SignInRequired(SignInReason::NotRenewable),
+        ),
+    ];
+    for (name, change, expected) in rows {
+        assert_eq!(decide(Some(&of_client(change)), &start, NOW), expected, "{name}");
+    }
+}

@@ -35,6 +35,8 @@ pub(crate) struct Discovered {
     pub(crate) registration_endpoint: Option<Url>,
     pub(crate) revocation_endpoint: Option<Url>,
     pub(crate) auth_methods: Option<Vec<String>>,
+    /// What assertions may be signed with.
+    pub(crate) signing_algorithms: Option<Vec<String>>,
     pub(crate) metadata_documents: bool,
     pub(crate) resource: String,
     /// The PKCE methods that the provider says it supports.
@@ -120,6 +122,7 @@ pub(crate) async fn discover(
             .map(|text| endpoint("revocation endpoint", text))
             .transpose()?,
         auth_methods: list("token_endpoint_auth_methods_supported"),
+        signing_algorithms: list("token_endpoint_auth_signing_alg_values_supported"),
         metadata_documents: flag("client_id_metadata_document_supported"),
         scopes: manager.select_initial_scopes(&[]).await,
         challenge_methods: metadata.code_challenge_methods_supported.clone().unwrap_or_default(),

@@ -196,6 +196,7 @@ mod tests {
             registration_endpoint: Some(url("/reg")),
             revocation_endpoint: None,
             auth_methods: None,
+            signing_algorithms: None,
             metadata_documents: false,
             challenge_methods: Vec::new(),
             resource: url("/mcp").into(),

@@ -14,6 +14,7 @@ fn discovered(scopes: &[&str], offline_access: bool) -> Discovered {
         registration_endpoint: None,
         revocation_endpoint: None,
         auth_methods: None,
+        signing_algorithms: None,
         metadata_documents: false,
         challenge_methods: Vec::new(),
         resource: "https://mcp.example/mcp".to_owned(),

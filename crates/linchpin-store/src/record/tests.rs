@@ -79,3 +79,20 @@ fn p11_a_dead_fingerprint_says_nothing_about_another_token() {
     });
     assert!(!record.is_renewable());
 }
+
+#[test]
+fn a_client_that_signed_in_as_itself_renews_without_a_refresh_token() {
+    let mut record = record();
+    record.client.registration = Registration::ClientCredentials;
+    record.token_endpoint_auth_method = ClientAuthMethod::PrivateKeyJwt;
+    record.refresh_token = None;
+    let written: Value = serde_json::from_str(&record.to_json()).expect("JSON");
+    assert_eq!(written["client"]["registration"], "client_credentials");
+    assert_eq!(written["token_endpoint_auth_method"], "private_key_jwt");
+    assert_eq!(Record::from_json(&record.to_json()).expect("a record"), record);
+    let secret = record.client.secret.as_ref().map(Secret::fingerprint);
+    assert_eq!((record.is_renewable(), record.refresh_fingerprint()), (true, secret.clone()));
+    record.dead =
+        secret.map(|fingerprint| DeadToken { fingerprint, reason: "invalid_grant".into(), at_ms: UnixMs(1) });
+    assert!(!record.is_renewable());
+}
