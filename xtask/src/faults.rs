@@ -1,8 +1,8 @@
 //! `cargo xtask faults`: builds the command with kill points, and the campaign that uses them, and runs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::run::{cargo, check, command, root};
 
@@ -43,5 +43,15 @@ fn build() -> Result<PathBuf> {
         std::fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
     }
     check(cargo(&["build", "--locked", "-p", "linchpin-cli"]))?;
+    if !obeys(&kept.join("linchpin"))? || obeys(&built.join("linchpin"))? {
+        bail!("kill points are where they must not be, or not where they must: see `LINCHPIN_AT`");
+    }
     Ok(kept)
+}
+
+/// Whether this command has kill points: nothing of them is compiled into one that was built without the feature.
+fn obeys(linchpin: &Path) -> Result<bool> {
+    const VARIABLE: &[u8] = b"LINCHPIN_AT";
+    let bytes = std::fs::read(linchpin).with_context(|| format!("cannot read {}", linchpin.display()))?;
+    Ok(bytes.windows(VARIABLE.len()).any(|found| found == VARIABLE))
 }

@@ -91,7 +91,8 @@ fn hand_over(machine: &Machine, end: End) -> Result<Duration> {
 /// A holder is stopped, and goes on after its waiter has told of it, or has given up.
 fn stopped(machine: &Machine, until_it_gives_up: bool, table: &mut Table, misses: &mut Misses) -> Result<()> {
     machine.plant()?;
-    let holder = machine.start(&["token", &machine.url()], "locked=stop")?;
+    // Its own caller has more patience than it is stopped for.
+    let holder = machine.start(&["token", &machine.url(), "--timeout", "5m"], "locked=stop")?;
     wait_for("the holder to stop", || Ok(is_stopped(&holder)))?;
     let (url, pid) = (machine.url(), holder.pid());
     let begun = Instant::now();
