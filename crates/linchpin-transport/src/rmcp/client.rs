@@ -13,7 +13,7 @@ use linchpin_store::Disposition;
 use rand::Rng as _;
 use rmcp::model::{
     ClientJsonRpcMessage, ClientNotification, ClientRequest, ErrorData, GetExtensions as _, JsonRpcMessage,
-    RequestId, ServerJsonRpcMessage,
+    RequestId, ServerJsonRpcMessage, ServerResult,
 };
 use rmcp::transport::streamable_http_client::{
     AuthRequiredError, HttpStatusError, InsufficientScopeError, SseError, StreamableHttpClient,
@@ -297,8 +297,8 @@ impl StreamableHttpClient for LinchpinHttpClient {
         }
         let max_size = limits.max_json_response_size;
         let body = answer.body(max_size).await.map_err(|error| self.read_error(&error))?;
-        let message = serde_json::from_slice(&body).map_err(StreamableHttpError::Deserialize)?;
-        Ok(StreamableHttpPostResponse::Json(message, session))
+        let answer = serde_json::from_slice(&body).map_err(StreamableHttpError::Deserialize)?;
+        Ok(StreamableHttpPostResponse::Json(unless_undiscovered(&message, answer), session))
     }
 
     async fn delete_session(
@@ -463,6 +463,21 @@ async fn error_answer(
         return Ok(StreamableHttpPostResponse::Json(error, session));
     }
     Err(StreamableHttpError::UnexpectedServerResponse(format!("HTTP {}", status.as_u16()).into()))
+}
+
+/// Some servers of an older revision answer every method with something, `server/discover` too. They do not know it, and
+/// are asked to `initialize`.
+fn unless_undiscovered(asked: &ClientJsonRpcMessage, answer: ServerJsonRpcMessage) -> ServerJsonRpcMessage {
+    match (asked, &answer) {
+        (JsonRpcMessage::Request(request), JsonRpcMessage::Response(response))
+            if matches!(request.request, ClientRequest::DiscoverRequest(_))
+                && !matches!(response.result, ServerResult::DiscoverResult(_)) =>
+        {
+            let error = ErrorData::invalid_request("server/discover was answered with something else", None);
+            ServerJsonRpcMessage::error(error, Some(response.id.clone()))
+        }
+        _ => answer,
+    }
 }
 
 /// An HTTP error to a request is about that request, whatever id is in it: some servers put one of their own there.

@@ -80,6 +80,20 @@ async fn a_server_of_either_era_is_spoken_to_in_its_own() {
 }
 
 #[tokio::test]
+async fn a_server_that_answers_any_method_with_nothing_is_one_of_an_older_era() {
+    let world = World::signed_out(|config| config.modern = false).await;
+    world.sign_in().await;
+    let nothing = r#"{"jsonrpc":"2.0","id":0,"result":{}}"#;
+    let json = ("content-type", "application/json");
+    world.kit.fault(Fault::replace(At::McpPost, 200, &[json], nothing).of_method("server/discover"));
+    let client = world.connect(McpClient::builder()).await;
+    assert_eq!(client.revision().as_str(), "2025-11-25");
+    call(&client, "a").await.expect("called");
+    client.close().await;
+    world.finish(&[]);
+}
+
+#[tokio::test]
 async fn a_server_that_needs_no_sign_in_is_spoken_to_without_one() {
     let world = World::signed_out(|config| config.auth = AuthMode::Open).await;
     let client = world.legacy().await;
