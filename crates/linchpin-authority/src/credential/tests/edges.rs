@@ -130,6 +130,14 @@ async fn p17_that_a_renewed_token_is_refused_is_noted_once_for_every_process() {
     settle().await;
     assert_eq!(world.saved().await, noted);
     assert_eq!(world.presented(), ["R1"]);
+
+    // The one after it, half a minute later.
+    world.set_time(1_041);
+    let renewed = world.credential.recover(&renewed, Wait::Transaction).await.expect("renewed");
+    world.credential.refused_again(&renewed);
+    settle().await;
+    let noted = world.saved().await.refused.map(|refused| refused.fingerprint);
+    assert_eq!(noted, Some(a("A3").fingerprint().clone()));
 }
 
 #[tokio::test(start_paused = true)]
