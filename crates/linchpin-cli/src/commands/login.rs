@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use linchpin::{
-    ClientError, LockHolder, McpClient, PendingSignIn, PreregisteredClient, Secret, Server, SignInError,
-    SignInOptions, SignedIn, Turn, Why,
+    ClientError, LockHolder, McpClient, PendingSignIn, PreregisteredClient, Record, Secret, Server,
+    SignInError, SignInOptions, SignedIn, Turn, Why,
 };
 use serde::Serialize;
 use tokio::io::AsyncBufReadExt as _;
@@ -113,23 +113,50 @@ pub(super) async fn sign_in(
     Ok(server.finish_sign_in(pending, callback).await?)
 }
 
-/// Waits while another process signs in here.
+/// Waits while another process signs in here, and takes over what it brought, unless that is by another client than
+/// the one that was asked for.
 async fn turn(server: &Server, options: &SignInOptions, timeout: Duration) -> Result<Turn, Failure> {
-    let waiting = RefCell::new(None);
-    let busy = |holder: Option<&LockHolder>| {
-        let who =
-            holder.map_or_else(|| "another process".to_owned(), |holder| format!("process {}", holder.pid));
-        output::note(format!(
-            "{who} is signing in to {} already; waiting for it (--force signs in beside it)",
-            server.key()
-        ));
-        waiting.replace(Some(spinner("waiting for the other sign-in (Ctrl-C gives up)")));
-    };
-    let turn = server.sign_in_turn(&options.scopes, timeout, busy).await;
-    if let Some(waiting) = waiting.take() {
-        waiting.finish_and_clear();
+    let deadline = tokio::time::Instant::now() + timeout;
+    loop {
+        let waiting = RefCell::new(None);
+        let busy = |holder: Option<&LockHolder>| {
+            let who = holder
+                .map_or_else(|| "another process".to_owned(), |holder| format!("process {}", holder.pid));
+            output::note(format!(
+                "{who} is signing in to {} already; waiting for it (--force signs in beside it)",
+                server.key()
+            ));
+            waiting.replace(Some((spinner("waiting for the other sign-in (Ctrl-C gives up)"), who)));
+        };
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        let turn = server.sign_in_turn(&options.scopes, left, busy).await;
+        let who = waiting.take().map(|(spinner, who)| {
+            spinner.finish_and_clear();
+            who
+        });
+        match turn? {
+            Turn::Served(signed_in) if is_by_its_client(&signed_in.record, options) => {
+                output::note(format!(
+                    "{} signed in; its sign-in is taken over (scopes: {})",
+                    who.as_deref().unwrap_or("another process"),
+                    signed_in.record.scopes.join(" ")
+                ));
+                return Ok(Turn::Served(signed_in));
+            }
+            Turn::Served(_) => {}
+            turn @ Turn::Taken(_) => return Ok(turn),
+        }
     }
-    Ok(turn?)
+}
+
+/// Whether a sign-in is by the client that was asked for, if one was.
+fn is_by_its_client(record: &Record, options: &SignInOptions) -> bool {
+    let wanted = match (&options.client, &options.client_metadata_url) {
+        (Some(client), _) => Some(client.id.as_str()),
+        (None, Some(url)) => Some(url.as_str()),
+        (None, None) => None,
+    };
+    wanted.is_none_or(|wanted| wanted == record.client.id)
 }
 
 /// Waits for the browser to come back. Where the page was not shown yet, a browser that ends at once with an error

@@ -57,8 +57,10 @@ async fn f19_of_logins_at_once_one_opens_a_page_and_the_others_find_its_result()
     let (code, stdout, stderr) = ended(&world, first).await;
     assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
     for other in others {
-        let (code, stdout, _) = ended(&world, other).await;
+        let (code, stdout, stderr) = ended(&world, other).await;
         assert_eq!(code, 0, "{stdout}");
+        let told = format!("process {pid} signed in; its sign-in is taken over (scopes: tools)");
+        assert!(stderr.contains(&told), "{stderr}");
         assert!(stdout.contains("signed in to ") || stdout.contains("\"renewable\": true"), "{stdout}");
     }
     let counts = world.kit.counts();
@@ -96,6 +98,22 @@ async fn f19_a_login_for_more_than_the_other_one_brought_goes_on_by_itself() {
     world.person(1).await;
     assert_eq!(ended(&world, second).await.0, 0);
     assert_eq!(world.record().expect("saved")["scopes"], serde_json::json!(["tools", "admin"]));
+}
+
+#[tokio::test]
+async fn f19_a_login_by_a_client_of_its_own_takes_over_no_other_clients_sign_in() {
+    let world = World::new();
+    let port = crate::running::free_port().to_string();
+    world.kit.add_client("by-hand", "none", &format!("http://127.0.0.1:{port}/callback"));
+    let first = login(&world, &[]);
+    until("a page", || world.opened().len() == 1).await;
+    let mut second = login(&world, &["--client-id", "by-hand", "--callback-port", &port]);
+    waits(&mut second).await;
+    browse(&world.opened()[0]).await.expect("visited");
+    assert_eq!(ended(&world, first).await.0, 0);
+    world.person(1).await;
+    assert_eq!(ended(&world, second).await.0, 0);
+    assert_eq!(world.record().expect("saved")["client"]["id"], "by-hand");
 }
 
 #[tokio::test]
