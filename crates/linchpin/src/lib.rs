@@ -29,7 +29,41 @@ mod installation;
 pub mod rmcp_auth;
 mod server;
 
+/// What a [`Store`] is written with, and what the stores of an installation say of themselves.
+///
+/// A store is one `impl` with [`async_trait`](crate::async_trait): its [`lock`](store::Store::lock) answers with a
+/// [`CredentialGuard`](store::CredentialGuard) over whatever is [`Held`](store::Held), and everything that changes a
+/// record is given that guard. [`Builder::store`] takes it.
+pub mod store {
+    pub use linchpin_store::{
+        Client, ClientAuthMethod, Clock, CredentialGuard, CredentialKey, DeadToken, Directories,
+        DirectoriesError, Disposition, Drift, DriftReason, ExchangeMark, FileStore, Fingerprint, Held, Hold,
+        IdentityError, IdentityPlace, KeyringError, KeyringStore, LockError, LockHolder, LockRequest,
+        MemoryStore, Pin, PolicyError, RECORD_VERSION, Record, RecordError, RefusedToken, Registration,
+        Secret, SecretsStore, SignInTurn, Store, StoreError, StoreKind, StorePolicy, StoredRecord, Stores,
+        SystemClock, UnixMs, UserFile, UserFileGuard, Why,
+    };
+}
+
+/// Where tokens are spent: what a [`TokenEndpoint`](provider::TokenEndpoint) of one's own is written with, for
+/// [`Builder::token_endpoint`].
+pub mod provider {
+    pub use linchpin_oauth::http::{HttpOptions, HttpSetupError};
+    pub use linchpin_oauth::{Exchange, Provider, Revocation, TokenAnswer, TokenEndpoint};
+}
+
+/// Requests with a sign-in: what a [`Server::endpoint`] sends and answers, and rmcp's transport over it
+/// ([`rmcp::transport`](transport::rmcp::transport)).
+pub mod transport {
+    pub use linchpin_transport::{
+        Allowance, Answer, Authorization, Endpoint, Event, EventReader, EventTooLarge, Outgoing, ReadError,
+        Recovery, SendError, Sent, listening, rmcp,
+    };
+}
+
+pub use async_trait::async_trait;
 pub use client::{Cancel, ClientError, McpClient, McpClientBuilder, Operation};
+pub use http;
 pub use installation::{Builder, Environment, Linchpin, Listed, SetupError};
 pub use linchpin_authority::{
     AccessToken, Authority, Copies, Credential, CredentialError, Imported, Leftover, Moved, Replace,
@@ -41,14 +75,14 @@ pub use linchpin_oauth::sign_in::{
     Callback, ClientCredentials, ClientProof, KeyError, PendingSignIn, PreregisteredClient, SignInError,
     SignInOptions,
 };
-pub use linchpin_oauth::{Provider, Revocation};
+pub use linchpin_oauth::{Exchange, Provider, Revocation, TokenAnswer, TokenEndpoint};
 pub use linchpin_proxy::{Bridge, BridgeError, Ended};
 pub use linchpin_store::{
     Client, ClientAuthMethod, Clock, CredentialKey, Directories, DirectoriesError, Disposition, FileStore,
-    IdentityError, KeyringError, KeyringStore, LockError, LockHolder, MemoryStore, PlainHttp, PolicyError,
-    Profile, ProfileError, Record, Registration, Secret, SecretsStore, ServerUrl, ServerUrlError, SignInTurn,
-    Store, StoreError, StoreKind, StorePolicy, StoredRecord, Stores, SystemClock, UnixMs, UserFile,
-    UserFileGuard, Why, doctor, history,
+    Fingerprint, IdentityError, KeyringError, KeyringStore, LockError, LockHolder, MemoryStore, PlainHttp,
+    PolicyError, Profile, ProfileError, Record, Registration, Secret, SecretsStore, ServerUrl,
+    ServerUrlError, SignInTurn, Store, StoreError, StoreKind, StorePolicy, StoredRecord, Stores, SystemClock,
+    UnixMs, UserFile, UserFileGuard, Why, doctor, history,
 };
 pub use linchpin_transport::{Authorization, Endpoint, SendError};
 pub use rmcp;

@@ -64,7 +64,8 @@ impl World {
         server.credential().sign_in(self.record(left)).await.expect("saved");
     }
 
-    fn record(&self, left: Duration) -> Record {
+    /// A sign-in that no store has yet.
+    pub(crate) fn record(&self, left: Duration) -> Record {
         let signed_in = self.kit.sign_in().expect("the kit signs in");
         let now = SystemClock.now();
         Record {
