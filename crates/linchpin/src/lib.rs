@@ -87,3 +87,8 @@ pub use linchpin_store::{
 pub use linchpin_transport::{Authorization, Endpoint, SendError};
 pub use rmcp;
 pub use server::{Server, SignInFailed, SignedIn, Turn};
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

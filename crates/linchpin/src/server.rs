@@ -102,12 +102,24 @@ impl Server {
         self.credential.access_token(wait).await
     }
 
-    /// "This one got a 401": adopts what another process renewed, or renews.
+    /// "This one got a 401": adopts what another process renewed, or renews. Send the request once more with the
+    /// answer; when that is refused too, say so with [`Server::rejected_again`] and stop. Nothing else tells a server
+    /// that refuses every token from one that refuses an old one: called in a loop against such a server, this makes
+    /// an exchange each time.
+    ///
+    /// Dropping the future ends the wait, not the refresh (P7).
     ///
     /// # Errors
     /// Every [`CredentialError`].
     pub async fn rejected(&self, token: &AccessToken, wait: Wait) -> Result<AccessToken, CredentialError> {
         self.credential.recover(token, wait).await
+    }
+
+    /// "And the one that [`Server::rejected`] gave got a 401 too." If it was obtained just now, it is not exchanged again
+    /// for 30 s, by any process: [`Server::rejected`] answers that a person has to look, and the provider is left
+    /// alone. Returns at once; the note for other processes is written by a task that [`Linchpin::drain`] waits for.
+    pub fn rejected_again(&self, token: &AccessToken) {
+        self.credential.refused_again(token);
     }
 
     /// The record as the store has it, for showing.

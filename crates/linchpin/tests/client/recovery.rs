@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use linchpin::{ClientError, Disposition};
+use linchpin::{ClientError, CredentialError, Disposition, SignInReason, Wait};
 use linchpin_testkit::{Endpoint as At, Fault};
 
 use crate::world::{World, call};
@@ -155,5 +155,24 @@ async fn f02_two_hundred_calls_of_one_client_survive_one_refusal() {
     let counts = world.kit.counts();
     assert_eq!((counts.exchanges, counts.calls_run(), counts.calls_doubled()), (1, 200, 0));
     assert!(world.sent() <= 400, "{} sent", world.sent());
+    world.finish(&[]);
+}
+
+#[tokio::test]
+async fn p17_a_program_that_tells_of_both_refusals_makes_one_exchange() {
+    let world = World::new().await;
+    let server = world.server().await;
+    let token = server.access_token(Wait::Transaction).await.expect("a token");
+    let renewed = server.rejected(&token, Wait::Transaction).await.expect("renewed");
+    server.rejected_again(&renewed);
+    for _ in 0..3 {
+        let error = server.rejected(&renewed, Wait::Transaction).await.expect_err("a person has to look");
+        let CredentialError::SignInRequired { reason, .. } = error else { panic!("{error:?}") };
+        assert_eq!(reason, SignInReason::RefusedAfterExchange);
+    }
+    // A refusal of the old one that comes late is answered with what there is by now.
+    let current = server.rejected(&token, Wait::Transaction).await.expect("adopted");
+    assert_eq!(current, renewed);
+    assert_eq!(world.exchanges(), 1);
     world.finish(&[]);
 }
