@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use linchpin_authority::{AccessToken, Credential, CredentialError, Leftover, SignOut, Wait};
+use linchpin_oauth::challenge::{Challenge, Challenges};
 use linchpin_oauth::http::{HttpOptions, HttpSetupError};
 use linchpin_oauth::sign_in::{ClientCredentials, PendingSignIn, SignInError, SignInOptions};
 use linchpin_store::history::{Place, What};
@@ -174,8 +175,9 @@ impl Server {
         })
     }
 
-    /// Begins a sign-in: the page to open is in the answer. Holds no lock, changes nothing. Scopes that are asked for
-    /// are united with those of a sign-in that is there, so that a step up loses nothing.
+    /// Begins a sign-in: the page to open is in the answer. Holds no lock, changes nothing. Scopes that are asked for,
+    /// by the caller or by a challenge of `insufficient_scope` (RFC 6750 section 3.1), are united with those of a
+    /// sign-in that is there, so that a step up loses nothing.
     ///
     /// # Errors
     /// Every [`SignInError`].
@@ -183,6 +185,9 @@ impl Server {
         let mut options = options.clone();
         // What cannot be read is bound to nobody, and repaired by the sign-in.
         if let Some(record) = self.credential.record().await.ok().flatten() {
+            if options.scopes.is_empty() {
+                options.scopes = options.challenge.as_deref().map(lacking).unwrap_or_default();
+            }
             if !options.scopes.is_empty() {
                 options.scopes = united(record.scopes, options.scopes);
             }
@@ -279,6 +284,14 @@ impl Server {
     }
 }
 
+/// The scopes that a challenge finds lacking; none when it is about something else.
+fn lacking(challenge: &str) -> Vec<String> {
+    let challenges = Challenges::parse_text(challenge);
+    let bearer = challenges.bearer().filter(|bearer| bearer.error() == Some("insufficient_scope"));
+    let scope = bearer.and_then(Challenge::scope).unwrap_or_default();
+    scope.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
 /// Both, in order, each once.
 fn united(granted: Vec<String>, asked: Vec<String>) -> Vec<String> {
     let mut scopes = granted;
@@ -301,6 +314,21 @@ mod tests {
             [("", "a", "a"), ("a b", "c", "a b c"), ("a b", "b a", "a b"), ("a", "b b", "a b")]
         {
             assert_eq!(united(list(granted), list(asked)), list(expected), "{granted} and {asked}");
+        }
+    }
+
+    #[test]
+    fn p17_only_a_challenge_that_finds_scopes_lacking_names_some() {
+        for (challenge, expected) in [
+            ("Bearer error=\"insufficient_scope\", scope=\"a  b\"", vec!["a", "b"]),
+            ("Basic realm=\"x\", Bearer scope=\"a\", error=insufficient_scope", vec!["a"]),
+            ("Bearer error=\"insufficient_scope\"", vec![]),
+            ("Bearer error=\"invalid_token\", scope=\"a\"", vec![]),
+            ("Bearer scope=\"a\"", vec![]),
+            ("Bearer realm=\"error=insufficient_scope, scope=a\"", vec![]),
+            ("", vec![]),
+        ] {
+            assert_eq!(lacking(challenge), expected, "{challenge}");
         }
     }
 }

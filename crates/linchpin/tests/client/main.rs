@@ -18,5 +18,6 @@ mod parts;
 mod recovery;
 mod repeats;
 mod startup;
+mod step_up;
 mod storm;
 mod world;
