@@ -38,6 +38,7 @@ pub enum SignOut {
 
 /// A copy of a sign-in that could not be removed from another store.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Leftover {
     /// The store.
     pub store: StoreKind,
@@ -119,6 +120,7 @@ fn serves(before: Option<UnixMs>, record: &Record, scopes: &[String], now: UnixM
 
 /// What became of an import.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Imported {
     /// It is saved. With it, copies in other stores that could not be removed.
     Saved(Vec<Leftover>),
@@ -128,6 +130,7 @@ pub enum Imported {
 
 /// Whether an import may take the place of a sign-in that is alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Replace {
     /// It may: the person said so.
     Always,
@@ -271,6 +274,7 @@ async fn remove(
 
 /// A record that was moved to another store.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Moved {
     /// The copy that could not be removed where it was, if it could not.
     pub leftover: Option<Leftover>,

@@ -36,7 +36,7 @@ impl App {
             return Ok(linchpin.clone());
         }
         let linchpin =
-            Linchpin::builder().stores(environment()?.stores()).http(HttpOptions { plain_http }).build();
+            Linchpin::builder().stores(environment()?.stores()).http(HttpOptions::new(plain_http)).build();
         Ok(self.opened.get_or_init(|| linchpin).clone())
     }
 

@@ -36,17 +36,15 @@ impl Person {
         scopes: Vec<String>,
     ) -> Result<()> {
         if let Some(own) = &self.own {
-            let credentials = ClientCredentials { scopes, challenge, ..own.clone() };
+            let mut credentials = own.clone();
+            (credentials.scopes, credentials.challenge) = (scopes, challenge);
             server.sign_in_with_client_credentials(&credentials).await?;
             return Ok(());
         }
-        let mut options = SignInOptions {
-            scopes,
-            client: self.client.clone(),
-            client_metadata_url: Some(self.document.clone()),
-            challenge,
-            ..SignInOptions::default()
-        };
+        let mut options = SignInOptions::default();
+        (options.scopes, options.challenge) = (scopes, challenge);
+        options.client = self.client.clone();
+        options.client_metadata_url = Some(self.document.clone());
         let pending = match server.begin_sign_in(&options).await {
             // Told that the server names another provider now, and which, this person agrees.
             Err(SignInError::OtherProvider { now, .. }) => {

@@ -25,9 +25,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What all clients of a program share.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct HttpOptions {
     /// Whether plain http may leave this machine.
     pub plain_http: PlainHttp,
+}
+
+impl HttpOptions {
+    /// Plain http as far as that, and everything else as it is by default.
+    pub fn new(plain_http: PlainHttp) -> Self {
+        Self { plain_http }
+    }
 }
 
 /// Why there is no HTTP client.

@@ -43,8 +43,9 @@ const CODE_EXCHANGE: Duration = Duration::from_secs(30);
 /// The scope of a refresh token at providers that are `OpenID` providers too.
 const OFFLINE_ACCESS: &str = "offline_access";
 
-/// What a person may choose about a sign-in.
+/// What a person may choose about a sign-in: [`SignInOptions::default`], and whatever is set in it.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct SignInOptions {
     /// Scopes to ask for in place of those that the server names.
     pub scopes: Vec<String>,

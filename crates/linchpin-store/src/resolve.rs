@@ -27,6 +27,7 @@ pub struct Stores {
 /// A store that was resolved for a sign-in, and why it is that one.
 #[derive(Debug, Clone)]
 #[must_use]
+#[non_exhaustive]
 pub struct Pin {
     /// The store: read, renewed, saved and deleted there, and nowhere else.
     pub store: Arc<dyn Store>,
@@ -63,6 +64,7 @@ impl fmt::Display for Why {
 
 /// `auto` resolved otherwise than the last time (P5). `Display` is the one warning that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Drift {
     /// Which sign-in.
     pub key: CredentialKey,

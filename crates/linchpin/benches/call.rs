@@ -54,7 +54,7 @@ fn record(signed_in: &SignedIn) -> Record {
 async fn linchpin_client(kit: &Kit, signed_in: &SignedIn, revision: ProtocolVersion) -> McpClient {
     let linchpin = Linchpin::builder()
         .store(Arc::new(MemoryStore::new()))
-        .http(HttpOptions { plain_http: PlainHttp::LoopbackOnly })
+        .http(HttpOptions::new(PlainHttp::LoopbackOnly))
         .build();
     let url = ServerUrl::parse(&kit.mcp_url(), PlainHttp::LoopbackOnly).expect("a URL");
     let server = linchpin.server(url, Profile::default()).await;

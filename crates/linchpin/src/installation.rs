@@ -125,6 +125,7 @@ impl Builder {
 
 /// What the environment asks for.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Environment {
     /// Where files are (`LINCHPIN_HOME`, or the platform's directories).
     pub directories: Directories,
@@ -135,6 +136,11 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// What a program would have the environment ask for: these files, that store, and no age identity.
+    pub fn new(directories: Directories, policy: StorePolicy) -> Self {
+        Self { directories, policy, identity: None }
+    }
+
     /// Reads it.
     ///
     /// # Errors
@@ -205,7 +211,7 @@ impl Linchpin {
             (Some(pinned), _) => pinned.clone(),
             (None, Source::Given(store)) => (store.kind(), Why::Configured),
             (None, Source::Stores(stores)) => {
-                let Pin { store, why, drift } = stores.resolve(&key, &*self.0.clock).await;
+                let Pin { store, why, drift, .. } = stores.resolve(&key, &*self.0.clock).await;
                 if let Some(drift) = drift {
                     tracing::warn!("{drift}");
                     let reason = Phrase::new(&drift.reason.to_string());

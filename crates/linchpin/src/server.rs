@@ -28,6 +28,7 @@ pub struct Server {
 
 /// A sign-in that was saved.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct SignedIn {
     /// The server, pinned to the store that the sign-in is in.
     pub server: Server,
@@ -40,6 +41,7 @@ pub struct SignedIn {
 /// Whose turn it is to send a person through a browser.
 #[derive(Debug)]
 #[must_use = "dropping a turn passes it on"]
+#[non_exhaustive]
 #[expect(clippy::large_enum_variant, reason = "one at a time, and short-lived")]
 pub enum Turn {
     /// This process's. To be kept until the sign-in is finished.

@@ -29,7 +29,8 @@ pub(super) async fn run(app: &App, args: args::Bridge) -> Result<u8, Failure> {
     let server = app.server(&args.target).await?;
     let headers = headers(&args)?;
     if args.login && !headers.contains_key(AUTHORIZATION) && !login::is_signed_in(&server).await? {
-        let options = SignInOptions { callback_port: args.callback_port, ..SignInOptions::default() };
+        let mut options = SignInOptions::default();
+        options.callback_port = args.callback_port;
         let timeout = std::time::Duration::from_secs(300);
         login::sign_in(&server, &options, How::Browser, Beside::Nobody, timeout).await?;
     }

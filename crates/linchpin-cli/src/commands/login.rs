@@ -81,8 +81,9 @@ pub(super) async fn sign_in(
     // Kept to the end, so that others find this sign-in rather than open a page of their own.
     let _turn = match beside {
         Beside::Nobody => match turn(server, options, timeout).await? {
-            Turn::Taken(turn) => Some(turn),
             Turn::Served(signed_in) => return Ok(signed_in),
+            Turn::Taken(turn) => Some(turn),
+            _ => None,
         },
         Beside::Others => match server.sign_in_turn(&options.scopes, Duration::ZERO, |_| {}).await {
             Ok(Turn::Taken(turn)) => Some(turn),
@@ -144,7 +145,7 @@ async fn turn(server: &Server, options: &SignInOptions, timeout: Duration) -> Re
                 return Ok(Turn::Served(signed_in));
             }
             Turn::Served(_) => {}
-            turn @ Turn::Taken(_) => return Ok(turn),
+            turn => return Ok(turn),
         }
     }
 }
@@ -302,14 +303,13 @@ fn options(args: &Login) -> Result<SignInOptions, Failure> {
                 .ok_or_else(|| Failure::usage("--client-metadata-url takes an https URL with a path"))
         })
         .transpose()?;
-    Ok(SignInOptions {
-        scopes: args.scopes.iter().flat_map(|scopes| scopes.split_whitespace()).map(str::to_owned).collect(),
-        client: args.client_id.clone().map(|id| PreregisteredClient { id, secret }),
-        client_metadata_url,
-        challenge: None,
-        callback_port: args.callback_port,
-        issuer: None,
-    })
+    let scopes = args.scopes.iter().flat_map(|scopes| scopes.split_whitespace());
+    let mut options = SignInOptions::default();
+    options.scopes = scopes.map(str::to_owned).collect();
+    options.client = args.client_id.clone().map(|id| PreregisteredClient { id, secret });
+    options.client_metadata_url = client_metadata_url;
+    options.callback_port = args.callback_port;
+    Ok(options)
 }
 
 /// A spinner on a terminal, which leaves no trace however it ends; nothing elsewhere.

@@ -11,8 +11,9 @@ use crate::assertion::Signer;
 use crate::http::{HttpOptions, Reach};
 use crate::provider::{Asking, client_credentials};
 
-/// A program that signs in as itself.
+/// A program that signs in as itself: [`ClientCredentials::new`], and whatever is set in it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ClientCredentials {
     /// `client_id`, as the provider registered it.
     pub id: String,

@@ -60,7 +60,7 @@ impl Bench {
         change(&mut config);
         let kit = Kit::start(Options { config, ..Options::default() }).await.expect("the kit starts");
         let store = MemoryStore::new();
-        let provider = Provider::new(HttpOptions { plain_http: PlainHttp::LoopbackOnly });
+        let provider = Provider::new(HttpOptions::new(PlainHttp::LoopbackOnly));
         let authority = Authority::new(Arc::new(store.clone()), Arc::new(provider), Arc::new(SystemClock));
         let server = server(&kit.mcp_url());
         Self { kit, store, authority, key: CredentialKey::new(Profile::default(), server) }

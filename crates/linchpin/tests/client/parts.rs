@@ -93,7 +93,7 @@ impl TokenEndpoint for Counting {
 
 /// A server whose sign-in is on a shelf, with an access token that has ended.
 async fn on_a_shelf(world: &World) -> (Server, Arc<Shelf>, Arc<Counting>) {
-    let http = HttpOptions { plain_http: PlainHttp::LoopbackOnly };
+    let http = HttpOptions::new(PlainHttp::LoopbackOnly);
     let provider = Provider::new(http.clone());
     let endpoint = Arc::new(Counting { provider, rotated: AtomicU64::new(0) });
     let shelf = Arc::new(Shelf::default());

@@ -19,13 +19,17 @@ async fn p17_a_step_up_by_a_challenge_asks_for_what_was_granted_besides() {
     let server = world.server().await;
     let granted = server.record().await.expect("read").expect("signed in").scopes;
     assert!(!granted.is_empty());
-    let step_up =
-        |challenge: &str| SignInOptions { challenge: Some(challenge.to_owned()), ..SignInOptions::default() };
+    let step_up = |challenge: &str| {
+        let mut options = SignInOptions::default();
+        options.challenge = Some(challenge.to_owned());
+        options
+    };
     let lacking = step_up("Bearer error=\"insufficient_scope\", scope=\"files:write\"");
     let both: Vec<_> = granted.iter().map(String::as_str).chain(["files:write"]).collect();
     assert_eq!(asked(&server, &lacking).await, both);
     // What the caller names is what is asked for besides.
-    let named = SignInOptions { scopes: vec!["files:read".to_owned()], ..lacking };
+    let mut named = lacking;
+    named.scopes = vec!["files:read".to_owned()];
     let both: Vec<_> = granted.iter().map(String::as_str).chain(["files:read"]).collect();
     assert_eq!(asked(&server, &named).await, both);
     // A token that is merely refused needs no more than the server says.

@@ -156,7 +156,7 @@ fn installation(home: &Path) -> Linchpin {
     let directories = Directories::under(home.to_owned()).expect("absolute");
     Linchpin::builder()
         .stores(Stores::new(&directories, StorePolicy::File, None))
-        .http(HttpOptions { plain_http: PlainHttp::LoopbackOnly })
+        .http(HttpOptions::new(PlainHttp::LoopbackOnly))
         .build()
 }
 

@@ -42,7 +42,7 @@ impl Bench {
 
     pub(crate) fn linchpin(&self) -> Linchpin {
         let directories = Directories::under(self.home.path()).expect("absolute");
-        let environment = Environment { directories, policy: StorePolicy::File, identity: None };
+        let environment = Environment::new(directories, StorePolicy::File);
         Linchpin::builder().stores(environment.stores()).build()
     }
 
