@@ -4,6 +4,7 @@
 //! A search for `scope=` in the text would find it inside other parameters' strings; this does not.
 
 use http::HeaderValue;
+use linchpin_store::Secret;
 
 /// Parameters of one challenge that are kept, so that a hostile line cannot make every one be compared with every
 /// other. The grammar knows some ten.
@@ -73,6 +74,25 @@ impl Challenge {
     /// The error code (RFC 6750 section 3.1).
     pub fn error(&self) -> Option<&str> {
         self.parameter("error")
+    }
+
+    /// The same without the scopes in which one of `secrets` is found, and without any other parameter that has one. The
+    /// one who challenges was sent them, and may repeat them in what is shown or asked for next (P20).
+    #[must_use]
+    pub fn without(self, secrets: &[Secret]) -> Self {
+        let tells = |text: &str| secrets.iter().any(|secret| secret.is_in(text));
+        let cleaned = |(name, value): (String, Option<String>)| {
+            let value = value.and_then(|value| {
+                if !tells(&value) {
+                    return Some(value);
+                }
+                let scopes = value.split_ascii_whitespace().filter(|scope| name == "scope" && !tells(scope));
+                let left = scopes.collect::<Vec<_>>().join(" ");
+                (!left.is_empty() && !tells(&left)).then_some(left)
+            });
+            (name, value)
+        };
+        Self { parameters: self.parameters.into_iter().map(cleaned).collect(), ..self }
     }
 
     /// The challenge in plain form: what a reader that only searches for names cannot misread.

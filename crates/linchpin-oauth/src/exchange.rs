@@ -47,7 +47,7 @@ impl Exchange {
     /// What the answer of a token endpoint says that somebody else asked (RFC 6749 sections 5.1 and 5.2).
     pub fn of_answer(answer: http::Response<Vec<u8>>) -> Self {
         let (head, body) = answer.into_parts();
-        answer::classify(head.status, &head.headers, Ok(body), crate::provider::now())
+        answer::classify(head.status, &head.headers, Ok(body), crate::provider::now(), &[])
     }
 }
 

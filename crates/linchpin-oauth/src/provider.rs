@@ -53,6 +53,17 @@ pub(crate) struct Asking<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) reach: Reach,
     pub(crate) options: &'a HttpOptions,
+    /// The access token of the record that this is about: the provider knows it too.
+    pub(crate) access_token: Option<&'a Secret>,
+}
+
+impl Asking<'_> {
+    /// What the answer to `form` must not be quoted with (P20).
+    fn secrets(&self, form: &[(&str, &str)]) -> Vec<Secret> {
+        let is_secret = |name: &str| matches!(name, "refresh_token" | "code" | "code_verifier" | "token");
+        let sent = form.iter().filter(|(name, _)| is_secret(name)).map(|&(_, value)| Secret::new(value));
+        sent.chain(self.client.secret.clone()).chain(self.access_token.cloned()).collect()
+    }
 }
 
 #[async_trait]
@@ -110,7 +121,14 @@ impl Provider {
             Err(_) => Reach::Public,
         };
         let method = record.token_endpoint_auth_method;
-        Asking { client: &record.client, method, issuer: &record.issuer, reach, options: &self.options }
+        Asking {
+            client: &record.client,
+            method,
+            issuer: &record.issuer,
+            reach,
+            options: &self.options,
+            access_token: Some(&record.access_token),
+        }
     }
 }
 
@@ -150,7 +168,7 @@ pub(crate) async fn exchange(
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(response, MAX_ANSWER).await;
         reached(Step::Received);
-        classify(status, &headers, body, now())
+        classify(status, &headers, body, now(), &asking.secrets(form))
     };
     match tokio::time::timeout(timeout, whole).await {
         Ok(outcome) => outcome,
@@ -172,7 +190,7 @@ async fn revoke(endpoint: &Url, token: &Secret, hint: &str, asking: Asking<'_>) 
         };
         let (status, headers) = (response.status(), response.headers().clone());
         let body = read_body(response, MAX_ANSWER).await.unwrap_or_default();
-        match error_code(&body) {
+        match error_code(&body, &asking.secrets(&form)) {
             _ if status == StatusCode::OK || status == StatusCode::NO_CONTENT => Revocation::Revoked,
             Some(code) if status.is_client_error() => Revocation::Refused { code },
             _ => Revocation::Unavailable {

@@ -355,6 +355,7 @@ impl PendingSignIn {
             issuer: &self.discovered.issuer,
             reach: self.reach,
             options: &self.http,
+            access_token: None,
         };
         let form = [
             ("grant_type", "authorization_code"),

@@ -6,6 +6,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+/// The fewest bytes that a secret is looked for with.
+const LEAST: usize = 8;
+
 /// A token, client secret or identity.
 ///
 /// It has no `Display` and no `Serialize`; `Debug` prints `[redacted]`. [`Secret::expose`] marks every place where
@@ -22,6 +25,14 @@ impl Secret {
     /// The text itself. Every call is a place to look at when asking where a secret may go.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
+    }
+
+    /// Whether `text`, which somebody else wrote, contains this secret in any case of its letters. What is shorter than
+    /// eight characters is in too many innocent texts to be looked for.
+    pub fn is_in(&self, text: &str) -> bool {
+        let secret = self.expose().as_bytes();
+        secret.len() >= LEAST
+            && text.as_bytes().windows(secret.len()).any(|part| part.eq_ignore_ascii_case(secret))
     }
 
     /// What may be written down about this secret: see [`Fingerprint`].
@@ -96,6 +107,17 @@ mod tests {
         let secret = Secret::new("planted-7c1e");
         assert_eq!(format!("{secret:?}"), "[redacted]");
         assert!(!format!("{:?}", secret.fingerprint()).contains("planted"));
+    }
+
+    #[test]
+    fn p20_a_secret_is_found_in_what_somebody_else_wrote() {
+        let secret = Secret::new("AbCdEf01");
+        for (text, found) in
+            [("abcdef01", true), ("x ABCDEF01y", true), ("AbCdEf0", false), ("AbCdEf 01", false), ("", false)]
+        {
+            assert_eq!(secret.is_in(text), found, "{text}");
+        }
+        assert!(!Secret::new("short").is_in("short") && !Secret::new("").is_in("x"));
     }
 
     #[test]

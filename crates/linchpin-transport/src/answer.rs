@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
 use linchpin_oauth::challenge::{Challenge, Challenges};
+use linchpin_store::Secret;
 use thiserror::Error;
 
 use crate::Recovery;
@@ -15,6 +16,8 @@ use crate::Recovery;
 pub struct Answer {
     response: reqwest::Response,
     recovered: bool,
+    /// What the request carried that the server must not be quoted with.
+    sent: Vec<Secret>,
 }
 
 /// The status and nothing else: headers hold session ids and cookies (P20).
@@ -37,8 +40,9 @@ pub enum ReadError {
 }
 
 impl Answer {
-    pub(crate) fn new(response: reqwest::Response) -> Self {
-        Self { response, recovered: false }
+    /// The answer to a request that carried the secrets `sent`.
+    pub(crate) fn new(response: reqwest::Response, sent: Vec<Secret>) -> Self {
+        Self { response, recovered: false, sent }
     }
 
     /// The same answer, to a request that was refused before.
@@ -78,20 +82,35 @@ impl Answer {
         self.header(RETRY_AFTER.as_str())?.trim().parse().ok().map(Duration::from_secs)
     }
 
-    /// Every line of the challenge, joined as the grammar allows.
+    /// Every line of the challenge, joined as the grammar allows. If it repeats a secret that the request carried, what
+    /// is left of it in plain form without that (P20).
     pub fn challenge(&self) -> String {
         let lines = self.headers().get_all(WWW_AUTHENTICATE);
-        let lines: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
-        lines.join(", ")
+        let whole: Vec<_> = lines.iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+        let whole = whole.join(", ");
+        let parsed = Challenges::parse(lines);
+        let tells = |text: &str| self.sent.iter().any(|secret| secret.is_in(text));
+        // Escapes in a quoted string hide it from the first look.
+        let is_harmless = !tells(&whole)
+            && parsed.iter().all(|challenge| challenge.clone().without(&self.sent) == *challenge);
+        if is_harmless {
+            return whole;
+        }
+        let cleaned = parsed.iter().filter(|challenge| !tells(challenge.scheme()));
+        let cleaned: Vec<_> =
+            cleaned.map(|challenge| challenge.clone().without(&self.sent).to_plain()).collect();
+        cleaned.join(", ")
     }
 
-    /// The challenge of a 403 that asks for more scopes (RFC 6750 section 3.1).
+    /// The challenge of a 403 that asks for more scopes (RFC 6750 section 3.1), without any that repeats a secret which
+    /// the request carried.
     pub fn insufficient_scope(&self) -> Option<Challenge> {
         if self.status() != StatusCode::FORBIDDEN {
             return None;
         }
         let challenges = Challenges::parse(self.headers().get_all(WWW_AUTHENTICATE));
-        challenges.bearer().filter(|bearer| bearer.error() == Some("insufficient_scope")).cloned()
+        let bearer = challenges.bearer().filter(|bearer| bearer.error() == Some("insufficient_scope"));
+        bearer.map(|bearer| bearer.clone().without(&self.sent))
     }
 
     /// The next piece of the body; `None` at its end.

@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use linchpin_authority::{AccessToken, Credential, CredentialError, SignInReason, Wait};
 use linchpin_oauth::http::{HttpSetupError, transport_client};
-use linchpin_store::{Disposition, Fingerprint, ServerUrl};
+use linchpin_store::{Disposition, Fingerprint, Secret, ServerUrl};
 use thiserror::Error;
 use url::Url;
 
@@ -350,16 +350,28 @@ impl Endpoint {
                 let problem = problem(&error, sent);
                 SendError::Unreachable { server: Box::new(self.0.server.clone()), problem, sent }
             })?;
-            match self.redirect(&url, &response)? {
-                Some(next) => url = next,
-                None => return Ok(Answer::new(response)),
-            }
+            let Some(next) = self.redirect(&url, &response)? else {
+                let sent = self.secrets(response.status(), token);
+                return Ok(Answer::new(response, sent));
+            };
+            url = next;
         }
         Err(SendError::Unreachable {
             server: Box::new(self.0.server.clone()),
             problem: format!("redirects more than {MAX_REDIRECTS} times"),
             sent: Sent::No,
         })
+    }
+
+    /// What a server that refuses may repeat: the token, and what the user put in headers.
+    fn secrets(&self, status: StatusCode, token: Option<&AccessToken>) -> Vec<Secret> {
+        if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            return Vec::new();
+        }
+        let configured = self.0.headers.values().filter_map(|value| value.to_str().ok());
+        // `Bearer …` and the like: what follows is the secret.
+        let configured = configured.filter_map(|value| value.split(' ').next_back()).map(Secret::new);
+        token.map(|token| token.secret().clone()).into_iter().chain(configured).collect()
     }
 
     /// Built without reqwest's builder, which would copy every header once more.

@@ -17,6 +17,7 @@ mod configuration;
 mod contrast;
 mod cut_short;
 mod demo;
+mod echoes;
 mod endless;
 mod faults;
 mod hostile_provider;

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 use linchpin_store::Secret;
+use linchpin_store::history::Code;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,12 +15,14 @@ use crate::http::BodyError;
 /// The longest token that is worth storing, in bytes.
 const MAX_TOKEN: usize = 64 << 10;
 
-/// Classifies an answer. `now` is what an HTTP date in `Retry-After` is compared with.
+/// Classifies the answer to a request that carried `secrets`. `now` is what an HTTP date in `Retry-After` is compared
+/// with.
 pub(crate) fn classify(
     status: StatusCode,
     headers: &HeaderMap,
     body: Result<Vec<u8>, BodyError>,
     now: SystemTime,
+    secrets: &[Secret],
 ) -> Exchange {
     if status.is_success() {
         if is_somebody_elses(headers, &body) {
@@ -41,7 +44,7 @@ pub(crate) fn classify(
         let problem = "answered with a redirect, which is not followed".to_owned();
         return Exchange::Unavailable { problem, retry_after: None };
     }
-    match body.ok().and_then(|body| error_code(&body)) {
+    match body.ok().and_then(|body| error_code(&body, secrets)) {
         Some(code) if code == "invalid_grant" => Exchange::Refused { code },
         Some(code) if code == "temporarily_unavailable" || code == "server_error" => {
             let problem = format!("answered {code}");
@@ -79,15 +82,16 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// The `error` of an error answer, if it is a code that the RFC's grammar allows.
-pub(crate) fn error_code(body: &[u8]) -> Option<String> {
+/// The `error` of an error answer, if it is one that the RFC's grammar allows: as a [`Code`], which repeats neither
+/// what is no word nor the `secrets` that the request carried (P20).
+pub(crate) fn error_code(body: &[u8], secrets: &[Secret]) -> Option<String> {
     #[derive(Deserialize)]
     struct ErrorAnswer {
         error: String,
     }
     let ErrorAnswer { error } = serde_json::from_slice(body).ok()?;
     let fine = (1..=64).contains(&error.len()) && error.chars().all(|c| c.is_ascii_graphic());
-    fine.then_some(error)
+    fine.then(|| Code::of_answer(&error, secrets).as_str().to_owned())
 }
 
 /// The tokens of a successful answer, or what is wrong with it. Unknown fields are ignored; a repeated one is

@@ -69,7 +69,14 @@ impl ClientCredentials {
         };
         let scopes = if self.scopes.is_empty() { provider.scopes.clone() } else { self.scopes.clone() };
         let begun = clock.now();
-        let asking = Asking { client: &client, method, issuer: &provider.issuer, reach, options: http };
+        let asking = Asking {
+            client: &client,
+            method,
+            issuer: &provider.issuer,
+            reach,
+            options: http,
+            access_token: None,
+        };
         let asked =
             client_credentials(&provider.token_endpoint, &provider.resource, &scopes, asking, CODE_EXCHANGE);
         match asked.await {

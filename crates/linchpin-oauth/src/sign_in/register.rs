@@ -120,7 +120,7 @@ async fn ask(
     let body = read_body(response, MAX_ANSWER).await.map_err(|error| unreachable(&error.to_string()))?;
     let refused = |problem: String| SignInError::RegistrationRefused { issuer: issuer(), problem };
     if !status.is_success() {
-        return Err(refused(error_code(&body).unwrap_or_else(|| format!("status {}", status.as_u16()))));
+        return Err(refused(error_code(&body, &[]).unwrap_or_else(|| format!("status {}", status.as_u16()))));
     }
     let registered: Registered =
         serde_json::from_slice(&body).map_err(|_| refused("its answer is no registration".to_owned()))?;

@@ -5,12 +5,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::Fingerprint;
+use crate::{Fingerprint, Secret};
 
 /// The longest [`Phrase`] and [`Place`], in characters.
 const LONGEST: usize = 200;
 /// The longest [`Code`], in bytes.
-const LONGEST_CODE: usize = 64;
+const LONGEST_CODE: usize = 40;
 
 /// A token's name: the first eight digits of its fingerprint, enough to tell two tokens apart. There is no way to make
 /// one of a token's text.
@@ -24,17 +24,30 @@ impl From<&Fingerprint> for TokenName {
     }
 }
 
-/// An error code of a provider's, for example `invalid_grant`.
+/// An error code of a provider's, for example `invalid_grant`: a word, which says nothing but what went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Code(String);
 
 impl Code {
-    /// `code`, if it is what RFC 6749 section 5.2 allows and no longer than codes are; else `other`.
+    /// What stands for a code that is not to be repeated.
+    pub const UNRECOGNISED: &str = "unrecognised_error";
+
+    /// `code`, if it looks like a registered one (lower-case letters, digits and `_`, 40 at most); else
+    /// [`Code::UNRECOGNISED`]. RFC 6749 section 5.2 allows more, but that much could be a token.
     pub fn new(code: &str) -> Self {
-        let fine = (1..=LONGEST_CODE).contains(&code.len())
-            && code.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
-        Self(if fine { code } else { "other" }.to_owned())
+        Self::of_answer(code, &[])
+    }
+
+    /// The same for the answer to a request that carried `secrets`: a code in which one of them, or a part of one that
+    /// is no code's length by chance, is found is not recognised either.
+    pub fn of_answer(code: &str, secrets: &[Secret]) -> Self {
+        let is_word = (1..=LONGEST_CODE).contains(&code.len())
+            && code.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        let as_secret = Secret::new(code);
+        let tells = |secret: &Secret| secret.is_in(code) || as_secret.is_in(secret.expose());
+        let fine = is_word && !secrets.iter().any(tells);
+        Self(if fine { code } else { Self::UNRECOGNISED }.to_owned())
     }
 }
 
@@ -106,7 +119,34 @@ fn clipped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Secret;
+
+    const ODD: &str = Code::UNRECOGNISED;
+
+    #[test]
+    fn p20_a_code_is_a_word_and_none_of_the_secrets_of_its_request() {
+        let secrets = ["0123456789abcdef", "planted-rt-9f8e7d6c5b", "short"].map(Secret::new);
+        for (code, expected) in [
+            ("invalid_grant", "invalid_grant"),
+            ("error_42", "error_42"),
+            (&"x".repeat(40), &*"x".repeat(40)),
+            (&"x".repeat(41), ODD),
+            ("Invalid_Grant", ODD),
+            ("invalid grant", ODD),
+            ("planted-rt-1", ODD),
+            ("0123456789abcdef", ODD),
+            ("x_0123456789abcdef_y", ODD),
+            ("0123456789abcdef0123456789abcdef", ODD),
+            // A part of it.
+            ("456789abcd", ODD),
+            ("9f8e7d6c", ODD),
+            ("short", "short"),
+            (ODD, ODD),
+        ] {
+            assert_eq!(Code::of_answer(code, &secrets).as_str(), expected, "{code}");
+        }
+        // What is compared is not case.
+        assert_eq!(Code::of_answer("abcdefgh", &[Secret::new("ABCDEFGH")]).as_str(), ODD);
+    }
 
     #[test]
     fn p20_no_url_in_a_text_keeps_its_query_or_user() {
@@ -130,9 +170,7 @@ mod tests {
         assert_eq!(Phrase::new(&long).as_str().len(), LONGEST);
         assert_eq!(Place::new(&format!("https://{long}")).as_str().len(), LONGEST);
         assert_eq!(Phrase::new("a\u{1b}[2J\nb").as_str(), "a\u{fffd}[2J\u{fffd}b");
-        for (code, expected) in
-            [("invalid_grant", "invalid_grant"), ("", "other"), ("a\nb", "other"), (&long, "other")]
-        {
+        for (code, expected) in [("invalid_grant", "invalid_grant"), ("", ODD), ("a\nb", ODD), (&long, ODD)] {
             assert_eq!(Code::new(code).as_str(), expected);
         }
         assert_eq!(TokenName::from(&Secret::new("abc").fingerprint()).as_str(), "ba7816bf");

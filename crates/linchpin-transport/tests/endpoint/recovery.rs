@@ -135,6 +135,50 @@ async fn p17_missing_rights_are_an_error_that_names_them_and_any_other_403_an_an
 }
 
 #[tokio::test]
+async fn p20_a_challenge_that_repeats_the_token_is_kept_without_it() {
+    let bench = Bench::new().await;
+    let endpoint = bench.endpoint();
+    let token = bench
+        .credential()
+        .access_token(Wait::Transaction)
+        .await
+        .expect("signed in")
+        .secret()
+        .expose()
+        .to_owned();
+    let escaped: String = token.chars().flat_map(|c| ['\\', c]).collect();
+    for (status, scopes, left) in [
+        (403, format!("read x{token}y write"), Some("read write")),
+        (403, token.to_ascii_uppercase(), None),
+        (403, format!("read {escaped}"), Some("read")),
+        (401, format!("read {token}"), Some("read")),
+    ] {
+        let challenge = format!(
+            "{token} a=b, Bearer error=\"insufficient_scope\", scope=\"{scopes}\", realm=\"{token}\""
+        );
+        let fault = Fault::replace(At::McpPost, status, &[("www-authenticate", &challenge)], "");
+        bench.kit.fault(fault.times(1));
+        let outgoing = Outgoing { recovery: Recovery::Spent, ..call("a") };
+        let error = endpoint.send(&outgoing).await.expect_err("refused");
+        let kept = match &error {
+            SendError::InsufficientScope { scope, challenge, command, .. } => {
+                assert_eq!(scope.as_deref(), left);
+                assert_eq!(command.contains("--scope"), left.is_some(), "{command}");
+                challenge
+            }
+            SendError::AuthenticationRequired { challenge, .. } => challenge,
+            other => panic!("{other:?}"),
+        };
+        let scope = left.map(|left| format!("scope=\"{left}\", ")).unwrap_or_default();
+        assert_eq!(*kept, format!("Bearer {scope}error=\"insufficient_scope\""));
+        for text in [error.to_string(), format!("{error:?}")] {
+            assert!(!text.to_ascii_lowercase().contains(&token.to_ascii_lowercase()), "{text}");
+        }
+    }
+    bench.finish(&[]);
+}
+
+#[tokio::test]
 async fn p18_a_caller_waits_no_longer_than_it_said_and_is_not_resent_after_it() {
     let bench = Bench::new().await;
     let endpoint = bench.endpoint();

@@ -7,7 +7,7 @@ use super::*;
 
 fn shown(status: u16, body: &str) -> String {
     let status = StatusCode::from_u16(status).expect("a status");
-    let outcome = classify(status, &HeaderMap::new(), Ok(body.as_bytes().to_vec()), UNIX_EPOCH);
+    let outcome = classify(status, &HeaderMap::new(), Ok(body.as_bytes().to_vec()), UNIX_EPOCH, &[]);
     match &outcome {
         Exchange::Rotated(answer) => format!(
             "rotated {} {} {:?} {:?}",
@@ -56,7 +56,7 @@ fn p11_a_page_of_somebody_elses_is_an_outage() {
         if !media_type.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
         }
-        match classify(StatusCode::OK, &headers, body, UNIX_EPOCH) {
+        match classify(StatusCode::OK, &headers, body, UNIX_EPOCH, &[]) {
             Exchange::Unavailable { .. } => "unavailable",
             Exchange::Unknown { .. } => "unknown",
             Exchange::Rotated(_) => "rotated",
@@ -116,6 +116,8 @@ fn f18_only_invalid_grant_ends_a_sign_in() {
         (400, r#"{"error":"unauthorized_client"}"#, "client refused (unauthorized_client)"),
         (400, r#"{"error":"invalid_scope"}"#, "client refused (invalid_scope)"),
         (400, r#"{"error":"made_up"}"#, "client refused (made_up)"),
+        (400, r#"{"error":"planted-rt-x"}"#, "client refused (unrecognised_error)"),
+        (400, r#"{"error":"INVALID_GRANT"}"#, "client refused (unrecognised_error)"),
         (
             400,
             r#"{"error":"temporarily_unavailable"}"#,
@@ -155,7 +157,7 @@ fn f15_retry_after_is_seconds_or_a_date() {
 #[test]
 fn f16_a_cut_or_endless_answer_is_unknown() {
     for error in [BodyError::Cut, BodyError::TooLarge(1)] {
-        let outcome = classify(StatusCode::OK, &HeaderMap::new(), Err(error), UNIX_EPOCH);
+        let outcome = classify(StatusCode::OK, &HeaderMap::new(), Err(error), UNIX_EPOCH, &[]);
         assert!(matches!(outcome, Exchange::Unknown { .. }));
     }
 }
@@ -165,7 +167,24 @@ proptest! {
     fn f17_no_answer_panics_and_no_problem_quotes_it(status in 100u16..600, body in ".{0,200}") {
         let status = StatusCode::from_u16(status).expect("a status");
         let marked = format!("planted-body {body}");
-        let outcome = classify(status, &HeaderMap::new(), Ok(marked.into_bytes()), UNIX_EPOCH);
+        let outcome = classify(status, &HeaderMap::new(), Ok(marked.into_bytes()), UNIX_EPOCH, &[]);
         prop_assert!(!outcome.to_string().contains("planted-body"));
+    }
+}
+
+#[test]
+fn p20_a_code_that_repeats_a_secret_of_the_request_is_not_told() {
+    let secrets = ["0123456789abcdef", "s3cr3t_of_the_client"].map(Secret::new);
+    for (error, expected) in [
+        ("0123456789abcdef", "client refused (unrecognised_error)"),
+        ("was_0123456789abcdef", "client refused (unrecognised_error)"),
+        ("s3cr3t_of_the_client", "client refused (unrecognised_error)"),
+        ("0123456789abcdee", "client refused (0123456789abcdee)"),
+        ("invalid_grant", "refused (invalid_grant)"),
+        ("invalid_client", "client refused (invalid_client)"),
+    ] {
+        let body = serde_json::json!({ "error": error }).to_string().into_bytes();
+        let outcome = classify(StatusCode::BAD_REQUEST, &HeaderMap::new(), Ok(body), UNIX_EPOCH, &secrets);
+        assert_eq!(outcome.to_string(), expected, "{error}");
     }
 }
