@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linchpin_oauth::{Exchange, TokenAnswer};
-use linchpin_store::history::What;
+use linchpin_store::history::{Evidence, What};
 use linchpin_store::steps::{Step, reached};
 use linchpin_store::{CredentialGuard, LockRequest, Record, StoreError};
 
 use crate::credential::Shared;
 use crate::decide::{Cause, Decision, decide};
 use crate::exchange::{Next, Progress, buried, given_up, marked, may_be_running, never_sent, next, rotated};
-use crate::tell::ended;
+use crate::tell::{ended, presented, weigh};
 use crate::{AccessToken, CredentialError, SignInReason};
 
 /// For the credential lock: two exchanges at their slowest.
@@ -116,7 +116,7 @@ impl Shared {
             }),
             (Decision::SignInRequired(reason), record) => {
                 self.withdraw();
-                self.tell_required(record.as_ref(), &reason);
+                self.tell_required(record.as_ref(), &reason, Evidence::default());
                 Err(self.sign_in_required(reason))
             }
             (Decision::Adopt | Decision::Exchange { .. }, _) => {
@@ -140,7 +140,9 @@ struct Transaction<'a> {
 impl Transaction<'_> {
     async fn run(self, record: Record, presentations: u32) -> Result<AccessToken, Stop> {
         let mut progress = Progress { tries: 0, presentations, paused: Duration::ZERO };
+        let mut evidence = Evidence { earlier: presented(&record), ..Evidence::default() };
         let mut record = self.mark(record, presentations).await?;
+        evidence.last = presented(&record);
         loop {
             // The last moment before the token is spent: beside another holder it must not be (P6).
             if self.guard.still_excludes().is_err() {
@@ -151,11 +153,12 @@ impl Transaction<'_> {
             progress.tries += 1;
             report(self.shared, &record, &outcome, progress);
             let told = ended(&record, &outcome, progress);
+            weigh(&mut evidence, &outcome, progress);
             let next = next(outcome, progress);
             self.shared.tell(Some(record.generation), told(&next));
             match next {
                 Next::Save(answer) => return Ok(self.finish(&record, answer, begun).await?),
-                Next::Bury { code } => return Ok(self.bury(record, code).await?),
+                Next::Bury { code } => return Ok(self.bury(record, code, evidence).await?),
                 Next::ClientRefused { code } => {
                     let unknown = progress.presentations.saturating_sub(1);
                     self.save_or_warn(&given_up(record, unknown, None)).await;
@@ -169,12 +172,13 @@ impl Transaction<'_> {
                 Next::Repeat => {
                     progress.presentations += 1;
                     record = self.mark(record, progress.presentations).await?;
+                    evidence.earlier = std::mem::replace(&mut evidence.last, presented(&record));
                 }
                 Next::GiveUp { problem, retry_after, unknown } => {
                     let retry_at = self.shared.clock.now().after(retry_after);
                     let record = given_up(record, unknown, Some(retry_at));
                     self.save_or_warn(&record).await;
-                    return Ok(self.gave_up(record, problem, retry_after)?);
+                    return Ok(self.gave_up(record, problem, retry_after, evidence)?);
                 }
             }
         }
@@ -247,23 +251,32 @@ impl Transaction<'_> {
         record: Record,
         problem: String,
         retry_after: Duration,
+        evidence: Evidence,
     ) -> Result<AccessToken, CredentialError> {
         match decide(Some(&record), self.cause, self.shared.clock.now()) {
             Decision::Exchange { .. } | Decision::RetryAt(_) => {
                 let key = Box::new(self.shared.key.clone());
                 Err(CredentialError::Temporary { key, problem, retry_after: Some(retry_after) })
             }
-            settled => {
-                if settled == Decision::Adopt {
-                    self.shared.tell_kept(&record);
-                }
+            Decision::SignInRequired(reason) => {
+                self.shared.withdraw();
+                self.shared.tell_required(Some(&record), &reason, evidence);
+                Err(self.shared.sign_in_required(reason))
+            }
+            settled @ Decision::Adopt => {
+                self.shared.tell_kept(&record);
                 self.shared.settle(Some(record), settled)
             }
         }
     }
 
     /// A refusal is a fact about one token: it is noted only if the record still holds that token (P11).
-    async fn bury(&self, presented: Record, code: String) -> Result<AccessToken, CredentialError> {
+    async fn bury(
+        &self,
+        presented: Record,
+        code: String,
+        evidence: Evidence,
+    ) -> Result<AccessToken, CredentialError> {
         let now = self.shared.clock.now();
         let current = self.shared.load().await?;
         match current {
@@ -281,7 +294,7 @@ impl Transaction<'_> {
                 }
                 self.shared.withdraw();
                 let reason = SignInReason::Refused { code };
-                self.shared.tell_required(Some(&record), &reason);
+                self.shared.tell_required(Some(&record), &reason, evidence);
                 Err(self.shared.sign_in_required(reason))
             }
             // Somebody changed the record past the lock.

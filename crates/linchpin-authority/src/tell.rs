@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use linchpin_oauth::{Exchange, Revocation};
 use linchpin_store::history::{
-    Cause as Why, Code, Earlier, Event, How, Next as Follows, Outcome, Phrase, Place, Reason,
+    Cause as Why, Code, Earlier, Event, Evidence, How, Next as Follows, Outcome, Phrase, Place, Reason,
     RevocationOutcome, TokenName, What,
 };
 use linchpin_store::{
@@ -23,28 +23,33 @@ impl Shared {
     /// Tells the history. That a sign-in is required is told once for as long as nothing else happens: a client that
     /// asks again every second is no news.
     pub(crate) fn tell(&self, generation: Option<u64>, what: What) {
+        self.tell_at(self.clock.now(), generation, what);
+    }
+
+    fn tell_at(&self, at: UnixMs, generation: Option<u64>, what: What) {
         let mut last = lock(&self.told);
-        if last.as_ref() == Some(&what) {
+        if last.as_ref().is_some_and(|last| what.repeats(last)) {
             return;
         }
         *last = Some(what.clone()).filter(|what| matches!(what, What::SignInRequired { .. }));
         drop(last);
-        let event = Event::new(self.clock.now(), &self.key, self.store.kind(), generation, what);
+        let event = Event::new(at, &self.key, self.store.kind(), generation, what);
         self.recorder.record(event);
     }
 
-    /// The mark of `record` is saved; `earlier` is the one that was there before.
+    /// The mark of `record` is saved; `earlier` is the one that was there before. It is told with the mark's own time,
+    /// so that a later event which names the mark means the same moment.
     pub(crate) fn tell_begun(&self, earlier: Option<&ExchangeMark>, record: &Record, cause: &Cause) {
-        let Some(ExchangeMark { fingerprint, presentations, .. }) = &record.exchange else { return };
+        let Some(ExchangeMark { fingerprint, presentations, at_ms, .. }) = &record.exchange else { return };
         let earlier = earlier.filter(|mark| mark.fingerprint == *fingerprint);
         let what = What::ExchangeBegun {
             token: fingerprint.into(),
             presentations: *presentations,
             cause: why(cause, record, self.clock.now()),
             access: (&record.access_token.fingerprint()).into(),
-            earlier: earlier.map(|mark| Earlier { pid: mark.pid, at_ms: mark.at_ms }),
+            earlier: earlier.map(presentation),
         };
-        self.tell(Some(record.generation), what);
+        self.tell_at(*at_ms, Some(record.generation), what);
     }
 
     /// The new tokens of `record` are saved.
@@ -86,8 +91,9 @@ impl Shared {
         self.tell(Some(record.generation), What::Kept { access });
     }
 
-    /// A person has to sign in.
-    pub(crate) fn tell_required(&self, record: Option<&Record>, reason: &SignInReason) {
+    /// A person has to sign in, because of what `evidence` and `record` know.
+    pub(crate) fn tell_required(&self, record: Option<&Record>, reason: &SignInReason, evidence: Evidence) {
+        let evidence = record.and_then(|record| recorded(evidence, record, reason));
         let (reason, code) = match reason {
             SignInReason::NotSignedIn => (Reason::NotSignedIn, None),
             SignInReason::NotRenewable => (Reason::NotRenewable, None),
@@ -100,6 +106,7 @@ impl Shared {
             code,
             token: record.and_then(refresh_token),
             access: record.map(|record| (&record.access_token.fingerprint()).into()),
+            evidence,
         };
         self.tell(record.map(|record| record.generation), what);
     }
@@ -197,6 +204,44 @@ pub(crate) fn ended(
             pause_ms: pause.map(millis),
         }
     }
+}
+
+/// The presentation that the mark of `record` is about, if it is one of its refresh token.
+pub(crate) fn presented(record: &Record) -> Option<Earlier> {
+    let mark = record.exchange.as_ref()?;
+    (record.refresh_fingerprint().as_ref() == Some(&mark.fingerprint)).then(|| presentation(mark))
+}
+
+/// Adds what came of one more request to the evidence.
+pub(crate) fn weigh(evidence: &mut Evidence, outcome: &Exchange, progress: Progress) {
+    (evidence.tries, evidence.presentations) = (progress.tries, progress.presentations);
+    match outcome {
+        Exchange::Unavailable { problem, .. } => {
+            evidence.unavailable += 1;
+            evidence.problem = Some(Phrase::new(problem));
+        }
+        Exchange::Unknown { problem } => evidence.problem = Some(Phrase::new(problem)),
+        _ => {}
+    }
+}
+
+/// The evidence with what the record has of it; `None` when there is nothing to say.
+fn recorded(mut evidence: Evidence, record: &Record, reason: &SignInReason) -> Option<Evidence> {
+    match reason {
+        SignInReason::Refused { .. } => {
+            evidence.refused_at_ms = record.dead.as_ref().map(|dead| dead.at_ms);
+        }
+        SignInReason::OutcomeUnknown => {
+            evidence.presentations = record.exchange.as_ref().map_or(0, |mark| mark.presentations);
+            evidence.last = presented(record);
+        }
+        _ => return None,
+    }
+    Some(evidence).filter(|evidence| *evidence != Evidence::default())
+}
+
+fn presentation(mark: &ExchangeMark) -> Earlier {
+    Earlier { pid: mark.pid, at_ms: mark.at_ms }
 }
 
 fn why(cause: &Cause, record: &Record, now: UnixMs) -> Why {

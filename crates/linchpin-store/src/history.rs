@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-pub use event::{Cause, Earlier, Event, How, Next, Outcome, Reason, RevocationOutcome, What};
+pub use event::{Cause, Earlier, Event, Evidence, How, Next, Outcome, Reason, RevocationOutcome, What};
 use file::HistoryFile;
 pub use reader::{Entry, Lines, Reader};
 pub use words::{Code, Phrase, Place, TokenName};
@@ -144,8 +144,7 @@ struct Writing {
 impl Writing {
     fn run(mut self) {
         while let Some(events) = self.next() {
-            let lines: Vec<_> = events.iter().map(Event::to_line).collect();
-            if let Err(error) = self.inner.file.append(&lines) {
+            if let Err(error) = self.inner.file.append(&events) {
                 self.inner.lost(&error);
             }
         }

@@ -104,13 +104,13 @@ async fn p10_the_history_tells_why_a_lost_answer_ended_a_sign_in() {
     assert!(events.iter().all(|event| event["token"] == *token), "one refresh token all along");
     assert_eq!((&events[2]["earlier"]["pid"], &events[4]["generation"]), (&events[0]["pid"], &json!(4)));
 
-    // The next process asks nobody, and its line still says what happened.
+    // The next process asks nobody, and has nothing to add.
     assert_eq!(world.run(&["token", &world.url()]).await.code, 3);
+    assert_eq!(world.events().len(), events.len() + 1);
     let ran = world.run(&["log", &world.url(), "-n", "1"]).await;
     let expected = format!(
-        "sign-in required: the provider refused refresh token {} (invalid_grant) after process {} had presented it at ",
+        "sign-in required: the provider refused refresh token {} (invalid_grant) after this process had presented it at ",
         token.as_str().expect("a name"),
-        events[0]["pid"]
     );
     println!("p10: {}", ran.stdout.trim_end());
     assert_eq!((ran.code, ran.stdout.lines().count()), (0, 1), "{ran:?}");
@@ -123,6 +123,53 @@ async fn p10_the_history_tells_why_a_lost_answer_ended_a_sign_in() {
     assert_eq!(kinds(&world.events()).last(), Some(&"signed_in"));
     let status = world.run(&["status", "--json"]).await.json();
     assert!(status[0]["last_event"].as_str().expect("a text").contains(": signed in (process "), "{status}");
+}
+
+/// F13: a gateway ate the answer to a request that spent the token.
+#[tokio::test]
+async fn p10_the_history_blames_nobody_else_when_a_gateway_ate_the_answer() {
+    let world = World::signed_in(|_| {}).await;
+    world.expire();
+    let fault = json!({ "endpoint": "token", "times": 1,
+        "action": { "replace": { "status": 503, "effect": true } } });
+    world.kit.fault(serde_json::from_value(fault).expect("a fault"));
+    assert_eq!(world.run(&["token", &world.url()]).await.code, 3);
+    let ran = world.run(&["log", &world.url(), "-n", "1"]).await;
+    assert!(ran.stdout.contains("; an answer of the provider or of a gateway before it"), "{ran:?}");
+    assert!(ran.stdout.contains("answered 503") && !ran.stdout.contains("once"), "{ran:?}");
+    let events = world.events();
+    let evidence = &events.last().expect("an event")["evidence"];
+    assert_eq!((&evidence["tries"], &evidence["unavailable"]), (&json!(2), &json!(1)), "{evidence}");
+}
+
+/// A client that starts a process whenever it wants a token pushes nothing out.
+#[tokio::test]
+async fn what_does_not_change_is_told_once_by_all_processes() {
+    let world = World::signed_in(|_| {}).await;
+    world.expire();
+    world.kit.revoke_grants();
+    for _ in 0..40 {
+        assert_eq!(world.run(&["token", &world.url()]).await.code, 3);
+    }
+    let chain = ["exchange_begun", "exchange_ended", "sign_in_required"];
+    assert_eq!(kinds(&world.events_since_sign_in()), chain);
+    // A new sign-in that ends like the one before it is news.
+    assert_eq!(world.login(&[]).await.code, 0);
+    world.expire();
+    world.kit.revoke_grants();
+    for _ in 0..2 {
+        assert_eq!(world.run(&["token", &world.url()]).await.code, 3);
+    }
+    let events = world.events_since_sign_in();
+    assert_eq!(kinds(&events), [&chain[..], &["signed_in"], &chain].concat());
+    // Another reason is, too.
+    world.run(&["logout", &world.url()]).await;
+    for _ in 0..2 {
+        assert_eq!(world.run(&["token", &world.url()]).await.code, 3);
+    }
+    let events = world.events_since_sign_in();
+    assert_eq!(kinds(&events[7..]), ["signed_out", "sign_in_required"]);
+    assert_eq!(events[8]["reason"], "not_signed_in");
 }
 
 /// A client that asks again and again for a sign-in that has ended is told of once.

@@ -130,6 +130,9 @@ pub enum What {
         /// The access token.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         access: Option<TokenName>,
+        /// What led to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Evidence>,
     },
     /// The server refused an access token right after its own exchange.
     RefusedAfterExchange {
@@ -254,6 +257,34 @@ pub struct Earlier {
     pub at_ms: UnixMs,
 }
 
+/// What led to a sign-in being required, as far as it is known to whoever says so. It stands in the event itself, since
+/// the events before it may be gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Evidence {
+    /// How often the refresh token was presented with an outcome that was unknown at first; 0 when that is not known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub presentations: u32,
+    /// Requests made in the transaction that came to it; 0 when that is not known.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tries: u32,
+    /// Of these, the ones that were answered that nothing was done.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unavailable: u32,
+    /// The presentation that came last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<Earlier>,
+    /// The one before it, without an outcome that anybody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Earlier>,
+    /// What happened to the request that was lost or answered so, as words that follow "the provider".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Phrase>,
+    /// When the provider refused the refresh token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused_at_ms: Option<UnixMs>,
+}
+
 /// What came of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -333,6 +364,20 @@ pub enum RevocationOutcome {
     Refused,
     /// It could not be asked.
     Unavailable,
+}
+
+impl What {
+    /// Whether this says nothing that `before` did not: that a sign-in is required, for the same reason. Evidence is
+    /// not compared: whoever finds a sign-in ended knows less of it than the one that saw it end.
+    pub fn repeats(&self, before: &Self) -> bool {
+        let said = |what: &Self| match what {
+            Self::SignInRequired { reason, code, token, access, evidence: _ } => {
+                Some((*reason, code.clone(), token.clone(), access.clone()))
+            }
+            _ => None,
+        };
+        said(self).is_some_and(|this| Some(this) == said(before))
+    }
 }
 
 impl Event {

@@ -1,10 +1,12 @@
 //! The two files: appending whole lines, and beginning a new file when one is full.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::{Event, What};
 use crate::lock::lock_blocking;
 use crate::locks::LocalLocks;
 use crate::permissions::{check_file, io_error, no_follow, open_error, open_private, private_dir};
@@ -14,6 +16,8 @@ use crate::{Directories, LockRequest, StoreError};
 const FULL: u64 = 1 << 20;
 /// How long beginning a new file waits for another process that does the same.
 const ROTATION: LockRequest = LockRequest { purpose: "history", within: Duration::from_millis(250) };
+/// So far back from the end of the file, in bytes, it is looked for what was told before.
+const TAIL: u64 = 64 << 10;
 /// How often a line is written again that went into a file which was removed meanwhile.
 const TRIES: usize = 8;
 
@@ -45,15 +49,42 @@ impl HistoryFile {
         [&self.path, &self.older]
     }
 
-    /// Appends lines. Every line is one write at the end of the file, so lines of several processes do not mix. Blocks:
-    /// for a blocking thread.
-    pub(super) fn append(&self, lines: &[String]) -> Result<(), StoreError> {
+    /// Appends events, except for one that says again what the file has as the last one of its sign-in: a client that
+    /// starts a process every second would push out what it is about. Every line is one write at the end of the file,
+    /// so lines of several processes do not mix. Blocks: for a blocking thread.
+    pub(super) fn append(&self, events: &VecDeque<Event>) -> Result<(), StoreError> {
         private_dir(directory(&self.path))?;
         let mut file = None;
-        for line in lines {
-            self.append_line(&mut file, line)?;
+        for event in events {
+            if !self.has_told(event) {
+                self.append_line(&mut file, &event.to_line())?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether the last event about the same sign-in says the same, as far as the end of the file tells: two processes
+    /// at the same moment may both say it.
+    fn has_told(&self, event: &Event) -> bool {
+        if !matches!(event.what, What::SignInRequired { .. }) {
+            return false;
+        }
+        let Ok(Some(tail)) = self.tail() else { return false };
+        let mut events = tail.rsplit(|byte| *byte == b'\n').filter_map(Event::from_line);
+        let last = events.find(|last| last.key == event.key);
+        last.is_some_and(|last| last.store == event.store && event.what.repeats(&last.what))
+    }
+
+    /// The end of the current file, if it is there; it may begin within a line.
+    fn tail(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let Some(mut file) = self.current()? else { return Ok(None) };
+        let mut tail = Vec::new();
+        let read = file.metadata().and_then(|metadata| {
+            file.seek(SeekFrom::Start(metadata.len().saturating_sub(TAIL)))?;
+            file.take(TAIL).read_to_end(&mut tail)
+        });
+        read.map_err(|source| self.unreadable(source))?;
+        Ok(Some(tail))
     }
 
     fn append_line(&self, current: &mut Option<File>, line: &str) -> Result<(), StoreError> {

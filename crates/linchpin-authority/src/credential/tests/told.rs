@@ -198,7 +198,13 @@ async fn every_reason_for_a_sign_in_is_told_with_its_tokens() {
     drop(guard);
     assert!(told.token().await.is_err());
     let access = Some((&record.access_token.fingerprint()).into());
-    let expected = What::SignInRequired { reason: Reason::NotRenewable, code: None, token: None, access };
+    let expected = What::SignInRequired {
+        reason: Reason::NotRenewable,
+        code: None,
+        token: None,
+        access,
+        evidence: None,
+    };
     assert_eq!(told.events(), [expected]);
 
     // A token that is refused right after its own exchange.

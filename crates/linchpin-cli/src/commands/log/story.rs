@@ -1,12 +1,15 @@
 //! Events as sentences. One sentence may need what earlier events said: who presented the token that was refused, and
 //! who obtained the one that was adopted.
 
+mod verdict;
+
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use linchpin::UnixMs;
 use linchpin::history::{Cause, Event, How, Next, Outcome, Reason, TokenName, What};
 
+use self::verdict::Presented;
 use super::brief::brief;
 
 /// So many tokens are remembered at most, by a command that may follow the history for weeks.
@@ -16,18 +19,9 @@ const MOST: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Story {
     /// By refresh token: presentations, and what came of each as far as it is known.
-    presented: HashMap<TokenName, Vec<Presentation>>,
+    presented: HashMap<TokenName, Presented>,
     /// By access token: the process that obtained it.
     obtained: HashMap<TokenName, u32>,
-}
-
-#[derive(Debug, Clone)]
-struct Presentation {
-    pid: u32,
-    at_ms: UnixMs,
-    /// Why there is no outcome: the words that follow "the provider", once they are known.
-    problem: Option<String>,
-    ended: bool,
 }
 
 impl Story {
@@ -43,17 +37,11 @@ impl Story {
             *self = Self::default();
         }
         match &event.what {
-            What::ExchangeBegun { token, .. } => {
-                let presentation =
-                    Presentation { pid: event.pid, at_ms: event.at_ms, problem: None, ended: false };
-                self.presented.entry(token.clone()).or_default().push(presentation);
+            What::ExchangeBegun { token, earlier, .. } => {
+                self.presented.entry(token.clone()).or_default().begin(event, earlier.as_ref());
             }
-            What::ExchangeEnded { token, outcome, problem, .. } => {
-                let presented = self.presented.entry(token.clone()).or_default();
-                if let Some(last) = presented.iter_mut().rev().find(|last| last.pid == event.pid) {
-                    last.ended = *outcome != Outcome::Unknown;
-                    last.problem = problem.as_ref().map(|problem| problem.as_str().to_owned());
-                }
+            What::ExchangeEnded { token, .. } => {
+                self.presented.entry(token.clone()).or_default().end(event.pid, &event.what);
             }
             What::Renewed { access, .. } | What::SignedIn { access, .. } => {
                 self.obtained.insert(access.clone(), event.pid);
@@ -99,13 +87,7 @@ impl Story {
             What::Superseded => {
                 "the sign-in was changed while it was renewed, and the change counts".to_owned()
             }
-            What::SignInRequired { reason, code, token, access } => {
-                let code = code.as_ref().map_or("no code", |code| code.as_str());
-                format!(
-                    "sign-in required: {}",
-                    self.why(event, *reason, code, token.as_ref(), access.as_ref())
-                )
-            }
+            What::SignInRequired { .. } => format!("sign-in required: {}", self.why(event)),
             What::RefusedAfterExchange { access } => format!(
                 "the server refuses access token {access}, which was renewed just now; it is not renewed again for 30 s"
             ),
@@ -148,30 +130,33 @@ impl Story {
         }
     }
 
-    fn why(
-        &self,
-        event: &Event,
-        reason: Reason,
-        code: &str,
-        token: Option<&TokenName>,
-        access: Option<&TokenName>,
-    ) -> String {
-        let name = |token: Option<&TokenName>| token.map(|token| format!(" {token}")).unwrap_or_default();
+    fn why(&self, event: &Event) -> String {
+        let What::SignInRequired { reason, code, token, access, evidence } = &event.what else {
+            return String::new();
+        };
+        let name =
+            |token: &Option<TokenName>| token.as_ref().map(|token| format!(" {token}")).unwrap_or_default();
+        let presented =
+            token.as_ref().and_then(|token| self.presented.get(token)).cloned().unwrap_or_default();
+        let presented = presented.with(evidence.as_ref());
         match reason {
             Reason::NotSignedIn => "there is no sign-in".to_owned(),
             Reason::NotRenewable => {
                 format!("access token{} has ended, and the provider issued no refresh token", name(access))
             }
             Reason::Refused => {
-                let history = token.and_then(|token| self.before_refusal(event, token)).unwrap_or_default();
+                let code = code.as_ref().map_or("no code", |code| code.as_str());
+                let refused = evidence.as_ref().and_then(|evidence| evidence.refused_at_ms);
+                let history = presented
+                    .before_refusal(event)
+                    .unwrap_or_else(|| refused.map(|at| format!(" at {}", moment(at))).unwrap_or_default());
                 format!("the provider refused refresh token{} ({code}){history}", name(token))
             }
             Reason::RefusedAfterExchange => {
                 format!("the server refuses access token{}, which was renewed just now", name(access))
             }
             Reason::OutcomeUnknown => {
-                let who = token.and_then(|token| self.presenters(event, token));
-                let who = who.map(|who| format!(" by {who}")).unwrap_or_default();
+                let who = presented.by(event).unwrap_or_default();
                 format!(
                     "refresh token{} was presented twice{who}, and no usable answer came; it may be spent, so it is \
                      never presented again",
@@ -180,38 +165,6 @@ impl Story {
             }
             _ => "for a reason that this version has no words for".to_owned(),
         }
-    }
-
-    /// What happened to a refresh token before it was refused, if that is known.
-    fn before_refusal(&self, event: &Event, token: &TokenName) -> Option<String> {
-        let presented = self.presented.get(token)?;
-        let last = presented.last()?;
-        let Some(unanswered) = presented.iter().find(|one| !one.ended) else {
-            return Some(format!(
-                "; it was presented once, by {}, so it was revoked or too old, or another program spent it",
-                process(last.pid, event)
-            ));
-        };
-        let why = match &unanswered.problem {
-            Some(problem) => format!("got no usable answer (the provider {problem})"),
-            None => "did not live to tell what came of it".to_owned(),
-        };
-        Some(format!(
-            " after {} had presented it at {} and {why}; it was presented once more, as a provider may honour",
-            process(unanswered.pid, event),
-            moment(unanswered.at_ms)
-        ))
-    }
-
-    /// Who presented a refresh token, the latest two.
-    fn presenters(&self, event: &Event, token: &TokenName) -> Option<String> {
-        let presented = self.presented.get(token)?;
-        let latest = &presented[presented.len().saturating_sub(2)..];
-        let told: Vec<_> = latest
-            .iter()
-            .map(|one| format!("{} at {}", process(one.pid, event), moment(one.at_ms)))
-            .collect();
-        Some(told.join(" and "))
     }
 }
 
@@ -240,7 +193,7 @@ fn ended(what: &What) -> String {
         Outcome::Unavailable => {
             let asked = retry_after_ms.map(|asked| format!(" and asked to wait {}", seconds(asked)));
             format!(
-                "refresh token {token} was not taken: the provider {problem}{}",
+                "refresh token {token} was not exchanged: the provider {problem}{}",
                 asked.unwrap_or_default()
             )
         }

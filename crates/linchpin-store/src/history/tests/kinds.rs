@@ -2,11 +2,23 @@
 
 use super::*;
 use crate::history::{
-    Cause, Code, Earlier, How, Next, Outcome, Phrase, Place, Reason, RevocationOutcome, TokenName,
+    Cause, Code, Earlier, Evidence, How, Next, Outcome, Phrase, Place, Reason, RevocationOutcome, TokenName,
 };
 
 fn token(text: &str) -> TokenName {
     (&Secret::new(text).fingerprint()).into()
+}
+
+fn evidence() -> Evidence {
+    Evidence {
+        presentations: 2,
+        tries: 3,
+        unavailable: 1,
+        last: Some(Earlier { pid: 8, at_ms: UnixMs(6) }),
+        earlier: Some(Earlier { pid: 7, at_ms: UnixMs(5) }),
+        problem: Some(Phrase::new("answered 503")),
+        refused_at_ms: Some(UnixMs(7)),
+    }
 }
 
 /// One of each, with what may be left out both there and not.
@@ -67,8 +79,15 @@ fn every_kind() -> Vec<What> {
             code: Some(Code::new("invalid_grant")),
             token: Some(token("R1")),
             access: Some(token("A1")),
+            evidence: Some(evidence()),
         },
-        What::SignInRequired { reason: Reason::OutcomeUnknown, code: None, token: None, access: None },
+        What::SignInRequired {
+            reason: Reason::OutcomeUnknown,
+            code: None,
+            token: None,
+            access: None,
+            evidence: None,
+        },
         What::RefusedAfterExchange { access: token("A2") },
         What::LockWaited { purpose: purpose.clone(), waited_ms: 1_200 },
         What::LockTimedOut {

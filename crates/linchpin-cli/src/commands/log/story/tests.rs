@@ -1,6 +1,6 @@
 //! Sentences for chains of events, in which later ones are explained by earlier ones.
 
-use linchpin::history::{Code, Earlier, Phrase, Place};
+use linchpin::history::{Code, Earlier, Evidence, Phrase, Place};
 use linchpin::{CredentialKey, PlainHttp, Profile, Secret, ServerUrl, StoreKind};
 
 use super::*;
@@ -45,7 +45,7 @@ fn ended(outcome: Outcome, next: Next) -> What {
 
 fn required(reason: Reason) -> What {
     let code = (reason == Reason::Refused).then(|| Code::new("invalid_grant"));
-    What::SignInRequired { reason, code, token: Some(name("R1")), access: Some(name("A1")) }
+    What::SignInRequired { reason, code, token: Some(name("R1")), access: Some(name("A1")), evidence: None }
 }
 
 /// The sentence for the last of them.
@@ -79,7 +79,8 @@ fn why_a_person_has_to_sign_in_is_told_with_what_led_to_it() {
         vec![event(7, 1, begun(None)), event(8, 2, begun(Some(7))), event(8, 3, ended(Refused, Next::Bury))];
     let sentence = told(&[killed, vec![refused.clone()]].concat());
     assert!(
-        sentence.contains("process 7 had presented it") && sentence.contains("did not live to tell"),
+        sentence.contains("process 7 had presented it")
+            && sentence.contains("its outcome is not in the history"),
         "{sentence}"
     );
     // Nothing was lost here: somebody else did it.
@@ -102,6 +103,79 @@ fn why_a_person_has_to_sign_in_is_told_with_what_led_to_it() {
     let sentence = told(&twice);
     let expected = "by process 7 at 1970-01-01 00:00:01.000Z and this process at 1970-01-01 00:00:03.000Z";
     assert!(sentence.contains(expected), "{sentence}");
+}
+
+/// A gateway may eat the answer of a provider that has spent the token.
+#[test]
+fn p10_an_answer_that_a_gateway_may_have_made_is_no_proof_that_nothing_was_spent() {
+    let answered = |tries, outcome, next| {
+        let mut what = ended(outcome, next);
+        if let What::ExchangeEnded { tries: all, problem, .. } = &mut what {
+            *all = tries;
+            *problem = (outcome == Outcome::Unavailable).then(|| Phrase::new("answered 503"));
+        }
+        what
+    };
+    let begin = event(8, 1, begun(None));
+    let (first, second) = (
+        event(8, 2, answered(1, Outcome::Unavailable, Next::Again)),
+        event(8, 3, answered(2, Outcome::Unavailable, Next::Again)),
+    );
+    let refused = |tries| event(8, 4, answered(tries, Outcome::Refused, Next::Bury));
+    let required = event(8, 4, required(Reason::Refused));
+    for (events, part) in [
+        (
+            vec![begin.clone(), first.clone(), refused(2), required.clone()],
+            "; an answer of the provider or of a gateway before it (the provider answered 503) said that nothing was \
+             done, and that request may have spent it",
+        ),
+        (
+            vec![begin.clone(), first, second, refused(3), required.clone()],
+            "; 2 answers of the provider or of a gateway",
+        ),
+        // What was told in between is gone.
+        (vec![begin, refused(3), required], "; 2 requests before it are not in the history"),
+    ] {
+        let sentence = told(&events);
+        assert!(sentence.contains(part) && !sentence.contains("once"), "{sentence}");
+    }
+}
+
+/// Who was killed before it told anything stands in the mark; who knows of the refusal alone says no more than that.
+#[test]
+fn p10_marks_and_the_event_itself_tell_what_the_history_has_not() {
+    let killed = [
+        event(8, 2, begun(Some(7))),
+        event(8, 3, ended(Outcome::Refused, Next::Bury)),
+        event(8, 4, required(Reason::Refused)),
+    ];
+    let sentence = told(&killed);
+    let expected =
+        "after process 7 had presented it at 1970-01-01 00:00:01.000Z and its outcome is not in the history";
+    assert!(sentence.contains(expected), "{sentence}");
+
+    let with = |reason, evidence| {
+        let mut what = required(reason);
+        if let What::SignInRequired { evidence: own, .. } = &mut what {
+            *own = Some(evidence);
+        }
+        told(&[event(8, 9, what)])
+    };
+    let earlier = |pid, at| Some(Earlier { pid, at_ms: UnixMs(at) });
+    let (last, problem) = (earlier(8, 3000), Some(Phrase::new("answered 503")));
+    let evidence =
+        Evidence { presentations: 2, tries: 1, last, earlier: earlier(7, 1000), ..Evidence::default() };
+    assert!(with(Reason::Refused, evidence.clone()).contains(expected));
+    let sentence = with(Reason::OutcomeUnknown, evidence.clone());
+    let both = "by process 7 at 1970-01-01 00:00:01.000Z and this process at 1970-01-01 00:00:03.000Z";
+    assert!(sentence.contains(both), "{sentence}");
+    let sentence = with(Reason::OutcomeUnknown, Evidence { earlier: None, ..evidence.clone() });
+    assert!(sentence.contains(", the last time by this process at 1970-01-01 00:00:03.000Z,"), "{sentence}");
+    let eaten = Evidence { earlier: None, tries: 2, unavailable: 1, problem, ..evidence };
+    assert!(with(Reason::Refused, eaten).contains("; an answer of the provider or of a gateway"));
+    let sentence =
+        with(Reason::Refused, Evidence { refused_at_ms: Some(UnixMs(5000)), ..Evidence::default() });
+    assert!(sentence.ends_with(" (invalid_grant) at 1970-01-01 00:00:05.000Z"), "{sentence}");
 }
 
 #[test]
