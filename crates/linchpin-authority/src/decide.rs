@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use linchpin_store::{Fingerprint, Record, UnixMs};
+use linchpin_store::{Fingerprint, PRESENTATIONS, Record, UnixMs};
 
 use crate::SignInReason;
 use crate::freshness::{Freshness, Life};
@@ -11,8 +11,6 @@ use crate::freshness::{Freshness, Life};
 const NO_EXCHANGE_AFTER_REFUSAL: Duration = Duration::from_secs(30);
 /// A provider is left alone this long at most, however far a clock jumped or whatever it asked for.
 pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// How often a token may be presented with an unknown outcome: the exchange and its one repeat (P10).
-pub(crate) const PRESENTATIONS: u32 = 2;
 
 /// Why a transaction is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,16 +82,13 @@ pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Dec
     if is_refused && refused_lately && record.is_renewable() {
         return Decision::SignInRequired(SignInReason::RefusedAfterExchange);
     }
-    let Some(refresh) = record.refresh_fingerprint() else {
+    if record.refresh_fingerprint().is_none() {
         return instead(Decision::SignInRequired(SignInReason::NotRenewable));
-    };
-    if let Some(dead) = record.dead.as_ref().filter(|dead| dead.fingerprint == refresh) {
+    }
+    if let Some(dead) = record.death() {
         return instead(Decision::SignInRequired(SignInReason::Refused { code: dead.reason.clone() }));
     }
-    let marked = record.exchange.as_ref().filter(|mark| mark.fingerprint == refresh);
-    // A client's own credentials are not spent by being presented: a mark says nothing against them.
-    let marked = marked.filter(|_| !record.is_of_client());
-    let presented = marked.map_or(0, |mark| mark.presentations);
+    let presented = record.presentations();
     if presented >= PRESENTATIONS {
         return instead(Decision::SignInRequired(SignInReason::OutcomeUnknown));
     }

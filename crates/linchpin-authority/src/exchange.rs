@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use linchpin_oauth::{Exchange, TokenAnswer};
-use linchpin_store::{DeadToken, ExchangeMark, Fingerprint, Record, RefusedToken, UnixMs};
+use linchpin_store::{DeadToken, ExchangeMark, Fingerprint, PRESENTATIONS, Record, RefusedToken, UnixMs};
 
-use crate::decide::{LONGEST_RETRY, PRESENTATIONS, is_lately};
+use crate::decide::{LONGEST_RETRY, is_lately};
 
 /// How often a request that had no effect is made within one transaction.
 const TRIES: u32 = 3;

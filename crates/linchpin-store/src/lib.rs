@@ -55,8 +55,8 @@ pub use lock::{LockError, LockHolder};
 pub use memory::MemoryStore;
 pub use policy::{PolicyError, StorePolicy};
 pub use record::{
-    Client, ClientAuthMethod, DeadToken, ExchangeMark, RECORD_VERSION, Record, RecordError, RefusedToken,
-    Registration,
+    Client, ClientAuthMethod, DeadToken, ExchangeMark, PRESENTATIONS, RECORD_VERSION, Record, RecordError,
+    RefusedToken, Registration,
 };
 pub use resolve::{Drift, DriftReason, Pin, Stores, Why};
 pub use secret::{Fingerprint, Secret};

@@ -11,6 +11,9 @@ mod wire;
 /// The version of the record format that this crate writes.
 pub const RECORD_VERSION: u32 = 1;
 
+/// How often a refresh token may be presented with an unknown outcome: the exchange and its one repeat (P10).
+pub const PRESENTATIONS: u32 = 2;
+
 /// One sign-in. A record renews itself without discovery: issuer, endpoints, client and tokens are all here (P13).
 ///
 /// It is deliberately not `Serialize`: only a store writes it out, through [`Record::to_json`].
@@ -183,10 +186,24 @@ impl Record {
         presented.as_ref().map(Secret::fingerprint)
     }
 
-    /// Whether there is something to present for a new access token that was not refused for good.
+    /// The note that what is presented for a new access token was refused for good, if there is one.
+    pub fn death(&self) -> Option<&DeadToken> {
+        let presented = self.refresh_fingerprint()?;
+        self.dead.as_ref().filter(|dead| dead.fingerprint == presented)
+    }
+
+    /// How often the current refresh token may have been presented with an unknown outcome. A client's own credentials
+    /// are not spent by being presented: a mark says nothing against them.
+    pub fn presentations(&self) -> u32 {
+        let mark = self.exchange.as_ref().filter(|_| !self.is_of_client());
+        let mark = mark.filter(|mark| self.refresh_fingerprint().as_ref() == Some(&mark.fingerprint));
+        mark.map_or(0, |mark| mark.presentations)
+    }
+
+    /// Whether there is something to present for a new access token: it was not refused for good, and is not lost to
+    /// [`PRESENTATIONS`] without a known outcome (P10). A mark may be that of an exchange that is running.
     pub fn is_renewable(&self) -> bool {
-        self.refresh_fingerprint()
-            .is_some_and(|fingerprint| self.dead.as_ref().is_none_or(|dead| dead.fingerprint != fingerprint))
+        self.refresh_fingerprint().is_some() && self.death().is_none() && self.presentations() < PRESENTATIONS
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use linchpin_oauth::Exchange;
-use linchpin_store::{Record, Secret};
+use linchpin_store::{PRESENTATIONS, Record, Secret};
 
 use crate::SignInReason;
-use crate::decide::{Decision, PRESENTATIONS};
+use crate::decide::Decision;
 
 /// Everything that a transaction comes to.
 pub(super) const EVERYTHING: [&str; 15] = [

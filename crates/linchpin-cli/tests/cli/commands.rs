@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use linchpin_testkit::process::StdioServer;
 use linchpin_testkit::{Endpoint, Fault};
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{World, until};
 
 /// The field names of an object: what scripts depend on.
 fn fields(value: &Value) -> BTreeSet<&str> {
@@ -176,6 +177,33 @@ async fn status_tells_valid_expired_dead_and_damaged_apart() {
     assert_eq!(world.run(&["logout", &world.url()]).await.code, 1, "nothing could be revoked");
     assert_eq!(world.login(&[]).await.code, 0);
     assert_eq!(world.run(&["status"]).await.code, 0);
+}
+
+/// The provider was asked twice and never answered: nothing but a new sign-in helps, and all say so.
+#[tokio::test]
+async fn p10_a_sign_in_lost_without_an_answer_is_not_shown_as_one_that_renews() {
+    let world = World::signed_in(|_| {}).await;
+    world.expire();
+    let refresh = world.record().expect("saved")["refresh_token"].as_str().expect("a text").to_owned();
+    world.change_record(|record| {
+        record["exchange"] = json!({
+            "fingerprint": linchpin::Secret::new(refresh.as_str()).fingerprint(),
+            "presentations": 2, "at_ms": 1, "pid": 1,
+        });
+    });
+    let ran = world.run(&["token", &world.url()]).await;
+    assert_eq!(ran.code, 3, "{ran:?}");
+    assert!(ran.one_line_error().contains("asked twice"), "{ran:?}");
+    let ran = world.run(&["status", "--json"]).await;
+    let row = &ran.json()[0];
+    assert_eq!((&row["state"], &row["renewable"]), (&json!("sign-in required"), &json!(false)), "{ran:?}");
+
+    let pages = world.opened().len();
+    let bridge = StdioServer::start(world.command(&["bridge", "--login", &world.url()])).expect("started");
+    assert_eq!(world.person(pages).await.status, 200);
+    until("a new sign-in", || world.record().is_some_and(|record| record.get("exchange").is_none())).await;
+    drop(bridge);
+    assert_eq!(world.run(&["token", &world.url()]).await.code, 0);
 }
 
 #[tokio::test]

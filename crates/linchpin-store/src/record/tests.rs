@@ -81,6 +81,36 @@ fn p11_a_dead_fingerprint_says_nothing_about_another_token() {
 }
 
 #[test]
+fn p10_a_token_presented_twice_without_an_answer_renews_nothing() {
+    let marked = |token: &str, presentations| Record {
+        exchange: Some(ExchangeMark {
+            fingerprint: Secret::new(token).fingerprint(),
+            presentations,
+            at_ms: UnixMs(1),
+            pid: 1,
+        }),
+        ..record()
+    };
+    for (token, presentations, counted, is_renewable) in [
+        ("planted-refresh", 1, 1, true),
+        ("planted-refresh", 2, 2, false),
+        ("planted-refresh", 3, 3, false),
+        ("an older one", 2, 0, true),
+    ] {
+        let record = marked(token, presentations);
+        assert_eq!((record.presentations(), record.is_renewable()), (counted, is_renewable), "{token}");
+        // A token that has not ended serves to its end, unless the server refuses it.
+        assert!(record.is_usable(UnixMs(4_999)));
+        let refused = Some(RefusedToken { fingerprint: record.access_token.fingerprint(), at_ms: UnixMs(1) });
+        assert_eq!(Record { refused, ..record }.is_usable(UnixMs(4_999)), is_renewable, "{token}");
+    }
+    // What a client is known by is not spent, however often it was presented.
+    let mut of_client = marked("planted-client-secret", 2);
+    of_client.client.registration = Registration::ClientCredentials;
+    assert_eq!((of_client.presentations(), of_client.is_renewable()), (0, true));
+}
+
+#[test]
 fn a_client_that_signed_in_as_itself_renews_without_a_refresh_token() {
     let mut record = record();
     record.client.registration = Registration::ClientCredentials;

@@ -6,6 +6,17 @@ use crate::{Imported, Replace, Turn};
 /// Long enough for anything, on a paused clock.
 const PATIENT: Duration = Duration::from_secs(600);
 
+/// Presented twice, and no answer came (P10).
+fn lost(access: &str, refresh: &str) -> Record {
+    let mark = linchpin_store::ExchangeMark {
+        fingerprint: Secret::new(refresh).fingerprint(),
+        presentations: linchpin_store::PRESENTATIONS,
+        at_ms: UnixMs(1),
+        pid: 1,
+    };
+    Record { exchange: Some(mark), ..record(access, refresh) }
+}
+
 async fn turn(credential: &Credential, scopes: &[&str], within: Duration) -> Result<Turn, CredentialError> {
     let scopes: Vec<_> = scopes.iter().map(|&scope| scope.to_owned()).collect();
     credential.sign_in_turn(&scopes, within, |_| {}).await
@@ -18,6 +29,7 @@ async fn p12_a_turn_is_waited_for_and_finds_what_the_one_before_it_brought() {
         (&["tools"], record("A2", "R2"), true),
         (&["tools", "admin"], record("A2", "R2"), false),
         (&[], Record { refresh_token: None, ..record("A2", "R2") }, false),
+        (&[], lost("A2", "R2"), false),
     ] {
         let world = world(1_100, Duration::ZERO, vec![]).await;
         let mine = turn(&world.credential, &[], PATIENT).await.expect("free");
@@ -74,6 +86,7 @@ async fn p12_an_import_takes_the_place_of_what_has_ended_and_of_what_it_may_repl
         ("alive", &alive, Replace::Ended, false),
         ("alive, replaced on demand", &alive, Replace::Always, true),
         ("dead and ended", &dead, Replace::Ended, true),
+        ("presented twice without an answer, and ended", &lost("A1", "R1"), Replace::Ended, true),
     ] {
         let world = world(1_100, Duration::ZERO, vec![]).await;
         world.credential.sign_in(there.clone()).await.expect("saved");
