@@ -113,7 +113,7 @@ impl Credential {
     }
 
     /// The token that is good now if no wait is needed for it: a lock-free read. Starts a background renewal when
-    /// the token is near its end.
+    /// the token is near its end and a tokio runtime is there to run it.
     pub fn current(&self) -> Option<AccessToken> {
         let snapshot = self.0.snapshot.load();
         let snapshot = snapshot.as_ref()?;
@@ -142,7 +142,8 @@ impl Credential {
     }
 
     /// The token that [`Credential::recover`] gave was refused too. If it was obtained just now, no process
-    /// exchanges it again for 30 s; a person has to look. Returns at once; the note is written by an owned task.
+    /// exchanges it again for 30 s; a person has to look. Returns at once; the note is written by an owned task, and outside a tokio runtime
+    /// kept by this process alone.
     pub fn refused_again(&self, token: &AccessToken) {
         let now = self.0.clock.now();
         let obtained = self
@@ -157,7 +158,7 @@ impl Credential {
         }
         let refused = RefusedToken { fingerprint: token.fingerprint().clone(), at_ms: now };
         let known = lock(&self.0.refused).replace(refused.clone());
-        if known.is_none_or(|known| known.fingerprint != refused.fingerprint) {
+        if known.is_none_or(|known| known.fingerprint != refused.fingerprint) && self.0.tasks.can_begin() {
             let shared = Arc::clone(&self.0);
             self.0.tasks.begin(async move { sign::note_refusal(&shared, refused).await });
         }
@@ -278,13 +279,14 @@ impl Credential {
         *running = Some(Running { cause: cause.clone(), result: result.clone() });
         // Whatever runs tasks may do so at once.
         drop(running);
-        let shared = Arc::clone(&self.0);
+        // Made before there is a task: one that never runs, or is dropped with its runtime, is cleared all the same.
+        let clear = Clear { shared: Arc::clone(&self.0), result: result.clone() };
         let owned_cause = cause.clone();
         self.0.tasks.begin(async move {
-            // Cleared also when the transaction panics, so that the next caller starts another.
-            let _clear = Clear(&shared);
-            let outcome = refresh::refresh(&shared, &owned_cause).await;
-            *lock(&shared.running) = None;
+            // After the guard, so that whoever learns that it was cut off finds it cleared.
+            let (clear, sender) = (clear, sender);
+            let outcome = refresh::refresh(&clear.shared, &owned_cause).await;
+            drop(clear);
             if sender.receiver_count() == 0
                 && let Err(error) = &outcome
             {
@@ -296,6 +298,9 @@ impl Credential {
     }
 
     fn renew_in_background(&self, token: &AccessToken) {
+        if !self.0.tasks.can_begin() {
+            return;
+        }
         let mut not_before = lock(&self.0.renew_not_before);
         let now = Instant::now();
         if not_before.is_some_and(|not_before| now < not_before) || lock(&self.0.running).is_some() {
@@ -325,13 +330,16 @@ struct Running {
     result: Outcome,
 }
 
-struct Clear<'a>(&'a Shared);
+/// Whatever a run comes to, the next caller starts another.
+struct Clear {
+    shared: Arc<Shared>,
+    result: Outcome,
+}
 
-impl Drop for Clear<'_> {
+impl Drop for Clear {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            *lock(&self.0.running) = None;
-        }
+        let mut running = lock(&self.shared.running);
+        running.take_if(|running| running.result.same_channel(&self.result));
     }
 }
 

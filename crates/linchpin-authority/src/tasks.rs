@@ -14,17 +14,24 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) struct Tasks {
     running: TaskTracker,
     run: fn(Task),
+    can_run: fn() -> bool,
 }
 
 impl Tasks {
     /// On the tokio runtime of whoever begins one.
     pub(crate) fn on_tokio() -> Self {
-        Self::on(|task| drop(tokio::spawn(task)))
+        let can_run = || tokio::runtime::Handle::try_current().is_ok();
+        Self { can_run, ..Self::on(|task| drop(tokio::spawn(task))) }
     }
 
     /// On what `run` hands them to, which drives each to its end.
     pub(crate) fn on(run: fn(Task)) -> Self {
-        Self { running: TaskTracker::new(), run }
+        Self { running: TaskTracker::new(), run, can_run: || true }
+    }
+
+    /// Whether one can be begun here: on tokio, within a runtime only.
+    pub(crate) fn can_begin(&self) -> bool {
+        (self.can_run)()
     }
 
     /// Begins `task`.
