@@ -1,5 +1,6 @@
 //! Why there is no access token.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,14 +93,23 @@ impl std::fmt::Display for SignInReason {
     }
 }
 
-/// The command that signs in to `key`.
+/// The command that signs in to `key`, for a shell: an address that means something there is quoted.
 pub fn login_command(key: &CredentialKey) -> String {
     let profile = if key.profile == linchpin_store::Profile::default() {
         String::new()
     } else {
         format!(" --profile {}", key.profile)
     };
-    format!("linchpin login {}{profile}", key.server)
+    format!("linchpin login {}{profile}", quoted(key.server.as_str()))
+}
+
+/// A word of a command, to be pasted into a shell: in single quotes, unless nothing in it means anything there.
+fn quoted(word: &str) -> Cow<'_, str> {
+    let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b":/._~%-".contains(&letter);
+    if word.bytes().all(is_plain) {
+        return Cow::Borrowed(word);
+    }
+    Cow::Owned(format!("'{}'", word.replace('\'', r"'\''")))
 }
 
 fn later(retry_after: Option<Duration>) -> String {
@@ -124,6 +134,30 @@ impl CredentialError {
             Self::TimedOut { .. } => Disposition::TimedOut,
             Self::Store(error) => error.disposition(),
             Self::Lock(error) => error.disposition(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use linchpin_store::{PlainHttp, Profile, ServerUrl};
+
+    use super::*;
+
+    #[test]
+    fn p20_the_command_to_paste_is_one_command_whatever_the_address() {
+        for (url, word) in [
+            ("https://mcp.example.com/mcp", "https://mcp.example.com/mcp"),
+            ("http://127.0.0.1:8080/a_b-c.d~e/%20", "http://127.0.0.1:8080/a_b-c.d~e/%20"),
+            ("https://mcp.example.com/a;id", "'https://mcp.example.com/a;id'"),
+            ("https://mcp.example.com/$(id)", "'https://mcp.example.com/$(id)'"),
+            ("https://mcp.example.com/?a=b&c=d", "'https://mcp.example.com/?a=b&c=d'"),
+            ("https://mcp.example.com/it's", r"'https://mcp.example.com/it'\''s'"),
+            ("http://[::1]:8080/mcp", "'http://[::1]:8080/mcp'"),
+        ] {
+            let server = ServerUrl::parse(url, PlainHttp::LoopbackOnly).expect(url);
+            let key = CredentialKey::new(Profile::default(), server);
+            assert_eq!(login_command(&key), format!("linchpin login {word}"));
         }
     }
 }
