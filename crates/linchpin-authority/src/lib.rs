@@ -35,4 +35,4 @@ pub use authority::{Authority, Copies};
 pub use credential::Credential;
 pub use error::{CredentialError, SignInReason, login_command};
 pub use sign::{Imported, Leftover, Moved, Replace, SignOut, Turn};
-pub use token::{AccessToken, Wait};
+pub use token::{AccessToken, Wait, moment_in};

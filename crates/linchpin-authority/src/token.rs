@@ -49,6 +49,14 @@ impl PartialEq for AccessToken {
 
 impl Eq for AccessToken {}
 
+/// Beyond anybody's patience, and within what the clocks of all systems can add.
+const FAR: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// The moment `duration` from now, for a bound of any length: one of more than 30 years is one of 30 years.
+pub fn moment_in(duration: Duration) -> Instant {
+    Instant::now() + duration.min(FAR)
+}
+
 /// How long a caller waits for a token. The transaction that it waits for has bounds of its own and goes on when
 /// the wait ends (P7, P18).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,11 +70,29 @@ pub enum Wait {
 impl Wait {
     /// At most `duration` from now.
     pub fn within(duration: Duration) -> Self {
-        Self::Until(Instant::now() + duration)
+        Self::Until(moment_in(duration))
     }
 
     /// Whether the wait has run out.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Until(end) if Instant::now() >= end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn p18_a_wait_of_any_length_is_a_wait() {
+        let Wait::Until(end) = Wait::within(Duration::from_secs(5)) else { unreachable!("a moment") };
+        assert_eq!(end - Instant::now(), Duration::from_secs(5));
+        for long in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_secs(u64::MAX / 2)] {
+            let wait = Wait::within(long);
+            assert!(!wait.is_over(), "{long:?}");
+            let Wait::Until(end) = wait else { unreachable!("a moment") };
+            let answered = tokio::time::timeout_at(end, tokio::time::sleep(Duration::from_secs(60)));
+            answered.await.expect("the wait is longer");
+        }
     }
 }

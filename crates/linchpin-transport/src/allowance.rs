@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use linchpin_authority::Wait;
+use linchpin_authority::{Wait, moment_in};
 use tokio::time::Instant;
 
 use crate::SendError;
@@ -54,7 +54,7 @@ impl Allowance {
 
     /// One recovery of each kind within `limit` from now.
     pub fn within(limit: Duration) -> Self {
-        Self::until(Some(Instant::now() + limit))
+        Self::until(Some(moment_in(limit)))
     }
 
     /// Until when.
@@ -131,6 +131,13 @@ mod tests {
         assert!(allowance.take_sign_in() && !resent.take_sign_in());
         assert!(resent.take_session() && !allowance.take_session());
         assert!(resent.take_repeat() && !allowance.take_repeat());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p18_one_of_any_length_is_one() {
+        let allowance = Allowance::within(Duration::MAX);
+        tokio::time::advance(Duration::from_secs(86_400)).await;
+        assert!(!allowance.is_over());
     }
 
     #[tokio::test(start_paused = true)]

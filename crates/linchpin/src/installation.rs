@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use linchpin_authority::{Authority, Copies, CredentialError, Moved};
+use linchpin_authority::{Authority, Copies, CredentialError, Moved, moment_in};
 use linchpin_oauth::http::HttpOptions;
 use linchpin_oauth::{Provider, TokenEndpoint};
 use linchpin_store::history::{Event, Phrase, Recorder, Unrecorded, What};
@@ -306,7 +306,7 @@ impl Linchpin {
     /// Waits until running refreshes have ended, at most `within`; whether all did. Call it before the process ends: what
     /// they came to is in the history then.
     pub async fn drain(&self, within: Duration) -> bool {
-        let end = tokio::time::Instant::now() + within;
+        let end = moment_in(within);
         let authorities: Vec<_> = {
             let authorities = self.0.authorities.lock().unwrap_or_else(PoisonError::into_inner);
             authorities.values().cloned().collect()

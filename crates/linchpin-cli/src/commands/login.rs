@@ -213,7 +213,7 @@ async fn paste(
          When it ends at an address that begins with http://127.0.0.1, paste that address here:"
     ));
     let mut lines = tokio::io::BufReader::new(tokio::io::stdin()).lines();
-    let deadline = tokio::time::Instant::now() + timeout;
+    let deadline = linchpin::moment_in(timeout);
     let mut input_open = true;
     loop {
         tokio::select! {

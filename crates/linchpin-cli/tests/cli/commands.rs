@@ -233,6 +233,13 @@ async fn token_prints_one_that_lives_long_enough() {
     assert_eq!(world.run(&["token", &url, "--min-valid", "5m"]).await.stdout.trim_end(), first);
     assert_eq!(world.kit.counts().exchanges, 0);
 
+    // A wait beyond what a clock can add is a wait like any other.
+    let longest = format!("{}s", u64::MAX);
+    assert_eq!(world.run(&["token", &url, "--timeout", &longest]).await.stdout.trim_end(), first);
+    assert_eq!(world.run(&["tools", &url, "--timeout", &longest]).await.code, 0);
+    let called = ["call", &url, "count", r#"{"nonce":"n"}"#, "--timeout", &longest];
+    assert_eq!(world.run(&called).await.code, 0);
+
     // Four of its ten minutes are left.
     world.change_record(|record| {
         for field in ["obtained_at_ms", "expires_at_ms"] {

@@ -5,13 +5,12 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use linchpin_authority::{CredentialError, SignInReason, login_command};
+use linchpin_authority::{CredentialError, SignInReason, login_command, moment_in};
 use linchpin_store::{CredentialKey, Profile, ServerUrl};
 use linchpin_transport::rmcp::channel;
 use linchpin_transport::{Allowance, Authorization, Endpoint};
 use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, ProtocolVersion};
 use rmcp::service::{ClientLifecycleMode, DynService, RoleClient, Service, serve_client_with_lifecycle};
-use tokio::time::Instant;
 
 use super::error::Reading;
 use super::handler::Handler;
@@ -139,7 +138,7 @@ impl McpClientBuilder {
     }
 
     async fn connect_to(self, endpoint: Endpoint, login: String) -> Result<McpClient, ClientError> {
-        let deadline = Instant::now() + self.connect_within;
+        let deadline = moment_in(self.connect_within);
         let allowance = Allowance::until(Some(deadline));
         let _wanted = Wanted(&allowance);
         let reading =

@@ -5,6 +5,7 @@ use std::future::IntoFuture;
 use std::pin::Pin;
 use std::time::Duration;
 
+use linchpin_authority::moment_in;
 use linchpin_transport::Allowance;
 use linchpin_transport::rmcp::ProgressSink;
 use rmcp::model::{
@@ -13,7 +14,6 @@ use rmcp::model::{
 };
 use rmcp::service::{Peer, PeerRequestOptions, RequestHandle, RoleClient};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::builder::Wanted;
@@ -97,7 +97,7 @@ impl<'c, T: 'c> Operation<'c, T> {
     }
 
     async fn run(self) -> Result<T, ClientError> {
-        let deadline = self.limit.map(|limit| Instant::now() + limit);
+        let deadline = self.limit.map(moment_in);
         let allowance = Allowance::until(deadline);
         let _wanted = Wanted(&allowance);
         let running = Running {
