@@ -15,7 +15,7 @@ const LONGEST_CODE: usize = 40;
 /// A token's name: the first eight digits of its fingerprint, enough to tell two tokens apart. There is no way to make
 /// one of a token's text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String")]
 pub struct TokenName(String);
 
 impl From<&Fingerprint> for TokenName {
@@ -24,9 +24,19 @@ impl From<&Fingerprint> for TokenName {
     }
 }
 
+/// What is read back has to look like one.
+impl TryFrom<String> for TokenName {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let is_name = text.len() == 8 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if is_name { Ok(Self(text)) } else { Err("no token's name") }
+    }
+}
+
 /// An error code of a provider's, for example `invalid_grant`: a word, which says nothing but what went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "String")]
 pub struct Code(String);
 
 impl Code {
@@ -53,7 +63,7 @@ impl Code {
 
 /// A few words of Linchpin's own about what went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "String")]
 pub struct Phrase(String);
 
 impl Phrase {
@@ -66,7 +76,7 @@ impl Phrase {
 
 /// A server or a provider: its URL without user, query and fragment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "String")]
 pub struct Place(String);
 
 impl Place {
@@ -75,6 +85,19 @@ impl Place {
         Self(clipped(&without_query(url)))
     }
 }
+
+// What is read back was written by somebody: it is cleaned as if it were new.
+macro_rules! read_back {
+    ($($name:ident),+) => {
+        $(impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self::new(&text)
+            }
+        })+
+    };
+}
+
+read_back!(Code, Phrase, Place);
 
 macro_rules! texts {
     ($($name:ident),+) => {
@@ -162,6 +185,26 @@ mod tests {
             assert!(!phrase.as_str().contains("planted"), "{phrase}");
         }
         assert_eq!(Phrase::new("why? because").as_str(), "why? because");
+    }
+
+    #[test]
+    fn p20_what_is_read_back_is_cleaned_as_if_it_were_new() {
+        fn read<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
+            serde_json::from_value(serde_json::Value::from(text)).ok()
+        }
+        assert_eq!(read::<Code>("planted-rt-x"), Some(Code::new("planted-rt-x")));
+        assert_eq!(read::<Code>("invalid_grant"), Some(Code::new("invalid_grant")));
+        for text in ["https://u:planted@as.example.com/a?planted", "a\u{1b}[2J", &"x".repeat(10_000)] {
+            assert_eq!(read::<Place>(text), Some(Place::new(text)), "{text}");
+            assert_eq!(read::<Phrase>(text), Some(Phrase::new(text)), "{text}");
+            assert_ne!(read::<Phrase>(text).expect("a text").as_str(), text);
+        }
+        let name = TokenName::from(&Secret::new("abc").fingerprint());
+        assert_eq!(read::<TokenName>("ba7816bf"), Some(name.clone()));
+        assert_eq!(serde_json::to_value(&name).expect("a text"), "ba7816bf");
+        for text in ["", "ba7816b", "ba7816bf0", "BA7816BF", "planted-", "\u{1b}[2Jabc"] {
+            assert_eq!(read::<TokenName>(text), None, "{text}");
+        }
     }
 
     #[test]
