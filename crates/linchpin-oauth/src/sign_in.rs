@@ -102,7 +102,8 @@ pub enum SignInError {
         /// What is wrong.
         problem: String,
     },
-    /// The server names another provider than the sign-in that is there. Nothing was sent to it.
+    /// The server names another provider than the sign-in that is there. No token was sent to it, nor anything but the
+    /// request for its metadata.
     #[error(
         "{server} names another provider than before: {now} instead of {before}; if that is right, \
          run `linchpin logout` for it first"
@@ -326,7 +327,8 @@ impl PendingSignIn {
     /// Waits for the browser to come back, at most `within`.
     ///
     /// # Errors
-    /// [`SignInError::TimedOut`], [`SignInError::WrongState`], [`SignInError::WrongIssuer`], [`SignInError::Denied`].
+    /// [`SignInError::TimedOut`], [`SignInError::WrongIssuer`], [`SignInError::Denied`]. A wrong state is turned away, and
+    /// does not end the wait.
     pub async fn callback(&mut self, within: Duration) -> Result<Callback, SignInError> {
         self.listener.callback(&self.expected, within).await
     }
@@ -334,7 +336,7 @@ impl PendingSignIn {
     /// Takes the address that the browser was sent to, for a person who pastes it.
     ///
     /// # Errors
-    /// [`SignInError::NotACallback`] and those of [`PendingSignIn::callback`] but the timeout.
+    /// [`SignInError::NotACallback`], [`SignInError::WrongState`] and those of [`PendingSignIn::callback`] but the timeout.
     pub fn pasted(&self, text: &str) -> Result<Callback, SignInError> {
         let query = match Url::parse(text.trim()) {
             Ok(url) => url.query().unwrap_or_default().to_owned(),

@@ -160,14 +160,12 @@ async fn f22_documents_that_are_huge_no_json_or_elsewhere_are_refused() {
 }
 
 #[tokio::test]
-async fn f24_a_callback_that_does_not_belong_to_the_sign_in_ends_it_without_an_exchange() {
+async fn f24_a_callback_with_the_state_that_is_of_another_provider_or_a_refusal_ends_it_without_an_exchange()
+{
     let world = furnished().await;
     let before = world.files();
     let issuer: String = url::form_urlencoded::byte_serialize(world.kit.issuer().as_bytes()).collect();
     for (query, part) in [
-        (format!("code=c&state=wrong&iss={issuer}"), "wrong state"),
-        (format!("code=c&iss={issuer}"), "wrong state"),
-        (format!("error=access_denied&state=wrong&iss={issuer}"), "wrong state"),
         ("code=c&state=STATE&iss=https%3A%2F%2Fevil.example.com".to_owned(), "another provider"),
         ("code=c&state=STATE".to_owned(), "another provider"),
         (format!("code=c&state=STATE&iss={issuer}%2F"), "another provider"),
@@ -198,6 +196,48 @@ async fn f24_a_callback_that_does_not_belong_to_the_sign_in_ends_it_without_an_e
     let counts = world.kit.counts();
     assert_eq!((counts.token_requests.get("authorization_code"), counts.code_exchanges), (None, 0));
     assert_eq!(world.files(), before);
+}
+
+/// Anybody on the machine and any page can send one: it neither signs in nor keeps the person from signing in.
+#[tokio::test]
+async fn f24_a_callback_without_the_state_is_turned_away_and_the_login_goes_on() {
+    let world = World::new();
+    let issuer: String = url::form_urlencoded::byte_serialize(world.kit.issuer().as_bytes()).collect();
+    let strangers = [
+        format!("code=c&state=wrong&iss={issuer}"),
+        "code=x&state=wrong".to_owned(),
+        format!("code=c&iss={issuer}"),
+        "code=c&state=".to_owned(),
+        "error=access_denied".to_owned(),
+        format!("error=access_denied&state=wrong&iss={issuer}"),
+    ];
+    let visit = async |page: &url::Url| {
+        for query in &strangers {
+            let answer =
+                get(&format!("{}?{query}", parameter(page, "redirect_uri")), None).await.expect("answered");
+            assert_eq!(answer.status, 400, "{query}");
+            assert!(answer.body.contains("does not belong to the sign-in"), "{}", answer.body);
+        }
+    };
+    let url = world.url();
+    let login = world.start(&["login", &url]);
+    let page = world.next_page(0).await;
+    visit(&page).await;
+    assert_eq!((world.kit.counts().code_exchanges, world.record()), (0, None));
+    assert_eq!(browse(page.as_str()).await.expect("visited").status, 200);
+    let ran = login.ended().await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.stderr.matches("wrong state").count(), 1, "said once: {ran:?}");
+    assert_eq!(world.kit.counts().code_exchanges, 1);
+
+    // They do not prolong the wait either, and the port is free after it.
+    let login = world.start(&["login", &url, "--force", "--timeout", "1s"]);
+    let page = world.next_page(1).await;
+    visit(&page).await;
+    let ran = login.ended().await;
+    assert_eq!(ran.code, 6, "{ran:?}");
+    assert!(get(&parameter(&page, "redirect_uri"), None).await.is_err(), "the port is free");
+    assert_eq!(world.kit.counts().code_exchanges, 1);
 }
 
 #[tokio::test]

@@ -26,6 +26,9 @@ const MAX_QUERY: usize = 8 << 10;
 /// wait for a refresh in flight, and a margin.
 const HOLD: Duration = Duration::from_secs(100);
 
+/// What the browser is told whose answer is not used.
+const NOT_OURS: &str = "This answer does not belong to the sign-in that is waiting, so it was not used.";
+
 /// What came back from the browser, checked.
 #[derive(Debug)]
 pub struct Callback {
@@ -147,13 +150,14 @@ impl Listener {
         format!("http://{}/callback", self.address)
     }
 
-    /// The first callback that carries a code or an error. One that does not belong to this sign-in ends it: no
-    /// exchange is made, and the listener closes.
+    /// The first callback that carries the state of this sign-in. One without it does not belong here, and anybody on the
+    /// machine, or any page, can send it: it is turned away, and the sign-in goes on.
     pub(super) async fn callback(
         &mut self,
         expected: &Expected,
         within: Duration,
     ) -> Result<Callback, SignInError> {
+        let mut strangers = false;
         let first = async {
             loop {
                 let Some((query, browser)) = self.arrivals.recv().await else {
@@ -164,6 +168,14 @@ impl Listener {
                         self.turn_away();
                         return Ok(Callback { waiting: Waiting(Some(browser)), ..callback });
                     }
+                    Err(SignInError::WrongState) => {
+                        if !std::mem::replace(&mut strangers, true) {
+                            tracing::warn!(
+                                "a callback with a wrong state was turned away; the sign-in still waits"
+                            );
+                        }
+                        Waiting(Some(browser)).tell(Told::Failed(NOT_OURS));
+                    }
                     // Browsers ask for other things too.
                     Err(SignInError::NotACallback) => {
                         Waiting(Some(browser)).tell(Told::Failed("This is not the answer to a sign-in."));
@@ -171,9 +183,7 @@ impl Listener {
                     Err(error) => {
                         let why = match error {
                             SignInError::Denied { .. } => "The provider did not sign you in.",
-                            _ => {
-                                "This answer does not belong to the sign-in that is waiting, so it was not used."
-                            }
+                            _ => NOT_OURS,
                         };
                         Waiting(Some(browser)).failed(why).await;
                         return Err(error);
