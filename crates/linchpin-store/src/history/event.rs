@@ -218,7 +218,7 @@ pub enum What {
         /// Why it is another one.
         reason: Phrase,
     },
-    /// The server names another provider than the sign-in has; nothing was sent there (P13).
+    /// The server names another provider than the sign-in has; no token was sent there (P13).
     OtherProvider {
         /// The provider of the sign-in.
         before: Place,

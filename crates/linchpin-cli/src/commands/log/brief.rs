@@ -54,7 +54,7 @@ pub(in crate::commands) fn brief(what: &What) -> String {
         What::CopyRemoved { from } => format!("a copy in the {from} store was removed"),
         What::CopyLeft { from, .. } => format!("a copy in the {from} store could not be removed"),
         What::OtherProvider { before, named } => {
-            format!("the server names another provider, {named} instead of {before}; nothing was sent there")
+            format!("the server names another provider, {named} instead of {before}; no token was sent there")
         }
         What::Other { kind } => kind.clone(),
         _ => String::new(),
