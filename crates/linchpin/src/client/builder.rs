@@ -80,12 +80,13 @@ impl McpClientBuilder {
         Self { about: handler.get_info(), handler: Some(Arc::new(handler)), ..self }
     }
 
-    /// How long every operation waits that is not told otherwise; 60 s unless given, `None` for as long as it takes.
+    /// How long every operation of the connected client waits that is not told otherwise by
+    /// [`Operation::within`](super::Operation::within); 60 s unless given, `None` for as long as it takes.
     pub fn deadline(self, deadline: impl Into<Option<Duration>>) -> Self {
         Self { deadline: deadline.into(), ..self }
     }
 
-    /// How long connecting may take; 60 s unless given.
+    /// How long connecting may take, as [`McpClientBuilder::deadline`] says it of what comes after; 60 s unless given.
     pub fn within(self, limit: Duration) -> Self {
         Self { connect_within: limit, ..self }
     }

@@ -27,6 +27,16 @@ pub enum ClientError {
         /// What the server put beside it.
         data: Option<Value>,
     },
+    /// The client's own handler refused what the server needs to know before it answers. The server was not told.
+    #[error("the client's handler answered the server's question with error {code}: {message}")]
+    Handler {
+        /// The handler's JSON-RPC error code.
+        code: i32,
+        /// Its message.
+        message: String,
+        /// What it put beside it.
+        data: Option<Value>,
+    },
     /// A person has to sign in: nobody has, the sign-in has ended, or the server refuses it even after the one
     /// recovery that an operation has (P17).
     #[error("{problem}; run `{command}`")]
@@ -71,7 +81,8 @@ pub enum ClientError {
     /// operation finds its result (P18).
     #[error("no answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
-    /// The caller cancelled it.
+    /// The caller cancelled it. What was sent may have been processed; nothing is wrong, so its disposition is
+    /// [`Disposition::Retry`]: it may be asked for again.
     #[error("cancelled")]
     Cancelled,
     /// The revision of the protocol that is spoken has no such operation.
@@ -106,7 +117,7 @@ impl ClientError {
             Self::Send { disposition, .. } => *disposition,
             Self::TimedOut(_) => Disposition::TimedOut,
             Self::Cancelled | Self::Closed => Disposition::Retry,
-            Self::NotInThisRevision { .. } => Disposition::Usage,
+            Self::Handler { .. } | Self::NotInThisRevision { .. } => Disposition::Usage,
             Self::Setup(_) => Disposition::Configuration,
         }
     }
@@ -118,6 +129,10 @@ impl ClientError {
             Self::InsufficientScope { challenge, .. } => Some(challenge),
             _ => None,
         }
+    }
+
+    pub(super) fn handler(error: rmcp::ErrorData) -> Self {
+        Self::Handler { code: error.code.0, message: error.message.into_owned(), data: error.data }
     }
 
     pub(super) fn answered(error: rmcp::ErrorData) -> Self {

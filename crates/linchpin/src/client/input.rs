@@ -68,7 +68,7 @@ impl McpClient {
         std::mem::swap(&mut context.meta, request.get_meta_mut());
         std::mem::swap(&mut context.extensions, request.extensions_mut());
         let result = self.handler.handle_request(request, context).await;
-        let result = result.map_err(ClientError::answered)?;
+        let result = result.map_err(ClientError::handler)?;
         let value = match &result {
             ClientResult::CreateMessageResult(result) => serde_json::to_value(result),
             ClientResult::ElicitResult(result) => serde_json::to_value(result),

@@ -216,7 +216,8 @@ impl McpClient {
         Operation::new(self, async move |mut running: Running<'_>| running.request(request).await)
     }
 
-    /// Tells the server that the roots of the client's handler have changed.
+    /// Tells the server that the roots of the client's handler have changed. Without a deadline; see
+    /// [`McpClient::notify`].
     ///
     /// # Errors
     /// [`ClientError::NotInThisRevision`] from 2026-07-28 on, where the server asks when it needs them.
@@ -228,7 +229,7 @@ impl McpClient {
             .await
     }
 
-    /// Reports the progress of something that the server asked for.
+    /// Reports the progress of something that the server asked for. Without a deadline; see [`McpClient::notify`].
     ///
     /// # Errors
     /// Every [`ClientError`].
@@ -237,7 +238,8 @@ impl McpClient {
         self.notify(ClientNotification::ProgressNotification(notification)).await
     }
 
-    /// Any notification.
+    /// Any notification. It has no deadline, as nothing answers it: the wait is for the server to take it, and, where
+    /// the access token has ended, for a new one. Dropping the future ends the wait.
     ///
     /// # Errors
     /// Every [`ClientError`].

@@ -2,7 +2,12 @@
 
 #![expect(deprecated, reason = "logging is on its way out of the protocol, but servers of today have it")]
 
-use linchpin::rmcp::model::{LoggingLevel, ProtocolVersion, Reference, SubscriptionFilter};
+use linchpin::rmcp::ClientHandler;
+use linchpin::rmcp::model::{
+    ClientConfig, ElicitRequestParams, ElicitResult, ErrorCode, ErrorData, LoggingLevel, ProtocolVersion,
+    Reference, SubscriptionFilter,
+};
+use linchpin::rmcp::service::{RequestContext, RoleClient};
 use linchpin::{ClientError, Disposition, McpClient};
 use serde_json::{Map, json};
 
@@ -106,5 +111,34 @@ async fn f25_a_server_that_lists_without_end_is_left() {
     let error = client.list_tools().await.expect_err("endless");
     assert!(matches!(error, ClientError::Protocol(_)), "{error:?}");
     assert_eq!(world.requests("POST tools/list"), 1000);
+    world.finish(&[]);
+}
+
+/// Asked, it fails.
+#[derive(Debug, Clone)]
+struct Refusing;
+
+impl ClientHandler for Refusing {
+    async fn create_elicitation(
+        &self,
+        _request: ElicitRequestParams,
+        _context: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        Err(ErrorData::new(ErrorCode(-32099), "nobody is here", None))
+    }
+
+    fn get_info(&self) -> ClientConfig {
+        Accepting::default().get_info()
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_the_clients_own_handler_is_not_taken_for_the_servers() {
+    let world = World::new().await;
+    let client = world.connect(McpClient::builder().handler(Refusing)).await;
+    let error = client.call_tool("greet", Map::new()).await.expect_err("refused");
+    assert!(matches!(error, ClientError::Handler { code: -32099, .. }), "{error:?}");
+    assert!(!error.to_string().contains("the server answered"), "{error}");
+    assert_eq!((error.disposition(), world.sent()), (Disposition::Usage, 1));
     world.finish(&[]);
 }
