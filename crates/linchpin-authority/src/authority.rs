@@ -98,6 +98,9 @@ impl Authority {
     /// Waits until running transactions have ended, at most `within`; whether all did. Call it before the process
     /// exits: a transaction cut off in its exchange costs its one repeat (P7, P10). One that still waits for its lock
     /// has begun nothing and gives up at once.
+    ///
+    /// It is final, for this authority and all its clones: whatever would have to wait for a lock from now on is
+    /// [`CredentialError::Interrupted`](crate::CredentialError::Interrupted) instead.
     pub async fn drain(&self, within: Duration) -> bool {
         self.0.closing.cancel();
         tokio::time::timeout(within, self.0.tasks.ended()).await.is_ok()

@@ -15,6 +15,7 @@ use linchpin_store::{
 use thiserror::Error;
 
 use crate::Server;
+use crate::pins::Pins;
 
 /// The one owner of the sign-ins of an installation. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -30,7 +31,7 @@ pub(crate) struct Inner {
     /// One per store that is in use.
     authorities: Mutex<HashMap<StoreKind, Authority>>,
     /// What was resolved, once and for life (P4).
-    pub(crate) pins: tokio::sync::Mutex<HashMap<CredentialKey, (StoreKind, Why)>>,
+    pub(crate) pins: Pins,
 }
 
 /// Where stores come from.
@@ -118,7 +119,7 @@ impl Builder {
             Source::Stores(stores) => Arc::new(stores.history().clone()),
             Source::Given(_) => Arc::new(Unrecorded),
         });
-        let (authorities, pins) = (Mutex::default(), tokio::sync::Mutex::default());
+        let (authorities, pins) = (Mutex::default(), Pins::default());
         Linchpin(Arc::new(Inner { source, endpoint, clock, http: self.http, recorder, authorities, pins }))
     }
 }
@@ -206,23 +207,22 @@ impl Linchpin {
     /// Never fails: a store that does not work says so when it is used.
     pub async fn server(&self, url: ServerUrl, profile: Profile) -> Server {
         let key = CredentialKey::new(profile, url);
-        let mut pins = self.0.pins.lock().await;
-        let (kind, why) = match (pins.get(&key), &self.0.source) {
-            (Some(pinned), _) => pinned.clone(),
-            (None, Source::Given(store)) => (store.kind(), Why::Configured),
-            (None, Source::Stores(stores)) => {
-                let Pin { store, why, drift, .. } = stores.resolve(&key, &*self.0.clock).await;
-                if let Some(drift) = drift {
-                    tracing::warn!("{drift}");
-                    let reason = Phrase::new(&drift.reason.to_string());
-                    self.tell(&key, drift.now, What::StoreDrift { before: drift.before, reason });
-                }
-                (store.kind(), why)
-            }
-        };
-        pins.insert(key.clone(), (kind, why.clone()));
-        drop(pins);
+        let (kind, why) = self.0.pins.get_or_resolve(&key, self.resolve(&key)).await;
         self.pinned(key, kind, why)
+    }
+
+    async fn resolve(&self, key: &CredentialKey) -> (StoreKind, Why) {
+        let stores = match &self.0.source {
+            Source::Given(store) => return (store.kind(), Why::Configured),
+            Source::Stores(stores) => stores,
+        };
+        let Pin { store, why, drift, .. } = stores.resolve(key, &*self.0.clock).await;
+        if let Some(drift) = drift {
+            tracing::warn!("{drift}");
+            let reason = Phrase::new(&drift.reason.to_string());
+            self.tell(key, drift.now, What::StoreDrift { before: drift.before, reason });
+        }
+        (store.kind(), why)
     }
 
     /// The server with its sign-in in the store of that kind.
@@ -279,32 +279,43 @@ impl Linchpin {
     }
 
     /// Moves the sign-in of `key` from one store to another under its lock: written, read back, and only then removed
-    /// where it was. `None` when there is none to move.
+    /// where it was. `None` when there is none to move, or when it is to go where it is.
     ///
     /// Dropping the future does not cancel the transaction.
     ///
     /// # Errors
-    /// The lock's and the stores'.
+    /// The lock's and the stores'; [`StoreError::Other`] when the installation has no such store, or when one store was
+    /// given for everything.
     pub async fn move_sign_in(
         &self,
         key: CredentialKey,
         from: StoreKind,
         to: StoreKind,
     ) -> Result<Option<Moved>, CredentialError> {
-        let Some((stores, target)) = self.stores().and_then(|stores| Some((stores, stores.store(to)?)))
-        else {
-            return Ok(None);
+        let refused = |why| Err(CredentialError::Store(Arc::new(StoreError::Other(why))));
+        let Some(stores) = self.stores() else {
+            return refused("a sign-in cannot be moved: there is one store for everything");
         };
+        let (Some(_), Some(target)) = (stores.store(from), stores.store(to)) else {
+            return refused("a sign-in cannot be moved from or to a store that the installation has not");
+        };
+        // Written and then removed where it was, it would be gone.
+        if from == to {
+            return Ok(None);
+        }
         let moved = self.authority(from).credential(key.clone()).move_to(target).await?;
         if moved.is_some() {
             stores.signed_in(&key, to, &*self.0.clock).await;
-            self.0.pins.lock().await.remove(&key);
+            self.0.pins.forget(&key);
         }
         Ok(moved)
     }
 
     /// Waits until running refreshes have ended, at most `within`; whether all did. Call it before the process ends: what
     /// they came to is in the history then.
+    ///
+    /// It is final, for this `Linchpin` and all its clones: from now on a refresh, a sign-in or a sign-out that would
+    /// have to wait for a lock is [`CredentialError::Interrupted`] instead.
     pub async fn drain(&self, within: Duration) -> bool {
         let end = moment_in(within);
         let authorities: Vec<_> = {

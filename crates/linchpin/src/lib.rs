@@ -26,6 +26,7 @@
 
 mod client;
 mod installation;
+mod pins;
 pub mod rmcp_auth;
 mod server;
 
@@ -45,7 +46,7 @@ pub mod store {
     };
 }
 
-/// Where tokens are spent: what a [`TokenEndpoint`](provider::TokenEndpoint) of one's own is written with, for
+/// Where tokens are spent: what a [`TokenEndpoint`] of one's own is written with, for
 /// [`Builder::token_endpoint`].
 pub mod provider {
     pub use linchpin_oauth::http::{HttpOptions, HttpSetupError};

@@ -171,7 +171,7 @@ impl Server {
         Ok(match server.credential.sign_in_turn(scopes, within, busy).await? {
             linchpin_authority::Turn::Taken(turn) => Turn::Taken(turn),
             linchpin_authority::Turn::Served(record) => {
-                server.pin().await;
+                server.pin();
                 Turn::Served(SignedIn { server, record: *record, leftovers: Vec::new() })
             }
         })
@@ -268,13 +268,13 @@ impl Server {
         if let Some(stores) = self.linchpin.stores() {
             stores.signed_in(self.key(), server.kind, &*self.linchpin.0.clock).await;
         }
-        server.pin().await;
+        server.pin();
         Ok(SignedIn { server, record, leftovers })
     }
 
     /// From now on the installation knows the sign-in to be here.
-    async fn pin(&self) {
-        self.linchpin.0.pins.lock().await.insert(self.key().clone(), (self.kind, self.why.clone()));
+    fn pin(&self) {
+        self.linchpin.0.pins.set(self.key().clone(), (self.kind, self.why.clone()));
     }
 
     /// Signs out: revokes at the provider, then deletes.

@@ -15,7 +15,7 @@ use linchpin::store::{
 };
 use linchpin::transport::rmcp::transport;
 use linchpin::transport::{Allowance, Answer, Outgoing, ReadError, Recovery};
-use linchpin::{Linchpin, PlainHttp, Profile, Server, Wait, async_trait};
+use linchpin::{CredentialError, Linchpin, PlainHttp, Profile, Server, Wait, async_trait};
 
 use crate::world::{World, url};
 
@@ -153,5 +153,25 @@ async fn rmcp_speaks_over_an_endpoint_without_seeing_a_token() {
     assert!(tools.iter().any(|tool| tool.name == "count"));
     service.cancel().await.expect("ended");
     assert_eq!(provider.rotated.load(Ordering::Relaxed), 1);
+    world.finish(&[]);
+}
+
+#[tokio::test]
+async fn p04_a_move_that_has_no_store_to_go_from_or_to_is_an_error_and_one_to_where_it_is_changes_nothing() {
+    let world = World::new().await;
+    let key = world.server().await.key().clone();
+    let single = Linchpin::builder().build();
+    for (linchpin, from, to) in [
+        (&world.linchpin, StoreKind::Memory, StoreKind::File),
+        (&world.linchpin, StoreKind::File, StoreKind::Memory),
+        (&single, StoreKind::Memory, StoreKind::File),
+    ] {
+        let error = linchpin.move_sign_in(key.clone(), from, to).await.expect_err("no such store");
+        let CredentialError::Store(error) = error else { panic!("{error:?}") };
+        assert!(matches!(*error, StoreError::Other(_)), "{error:?}");
+    }
+    let moved = world.linchpin.move_sign_in(key, StoreKind::File, StoreKind::File).await.expect("no failure");
+    assert!(moved.is_none());
+    assert!(world.server().await.record().await.expect("read").is_some());
     world.finish(&[]);
 }
