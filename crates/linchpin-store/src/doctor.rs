@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::aggregate_file::blocking;
+use crate::history::History;
 use crate::lock::{LockHolder, holder_of, try_out};
 use crate::permissions::{open_private, private_dir};
 use crate::{
@@ -91,7 +92,9 @@ fn places_of(directories: &Directories) -> Vec<Check> {
     for path in [directories.credentials_file(), directories.secrets_file(), directories.identity_file()] {
         checks.extend(file(&path));
     }
-    if checks.iter().all(|check| check.verdict != Verdict::Wrong) {
+    let is_sound = checks.iter().all(|check| check.verdict != Verdict::Wrong);
+    checks.extend(history(directories));
+    if is_sound {
         checks.extend(file_system(&locks));
         checks.push(exclusion(&locks));
         checks.push(space(&data));
@@ -129,6 +132,20 @@ fn file(path: &Path) -> Option<Check> {
             Check::new(what, Verdict::Wrong, error.to_string())
                 .remedy("do what it says, then run this again"),
         ),
+    }
+}
+
+/// The files of the history. No sign-in depends on them, so nothing else tells that they cannot be written.
+fn history(directories: &Directories) -> Option<Check> {
+    match History::new(directories).try_out() {
+        Ok(length) => {
+            length.map(|length| Check::new("history", Verdict::Fine, format!("{length} bytes")))
+        }
+        Err(error) => Some(Check::new("history", Verdict::Wrong, error.to_string()).remedy(format!(
+            "nothing is written down for `linchpin log`, and sign-ins go on; move {} and events.jsonl.1 away, then \
+             run this again",
+            directories.events_file().display()
+        ))),
     }
 }
 

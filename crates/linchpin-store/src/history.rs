@@ -30,7 +30,7 @@ use file::HistoryFile;
 pub use reader::{Entry, Lines, Reader};
 pub use words::{Code, Phrase, Place, TokenName};
 
-use crate::Directories;
+use crate::{Directories, StoreError};
 
 /// So many events wait to be written at most; what comes on top is lost. A disk that hangs costs no memory.
 const LONGEST_QUEUE: usize = 1024;
@@ -100,6 +100,12 @@ impl History {
     fn of(file: HistoryFile) -> Self {
         let (queue, busy, told) = (Mutex::default(), watch::Sender::new(false), AtomicBool::default());
         Self(Arc::new(Inner { file, queue, busy, told }))
+    }
+
+    /// Whether the files are such that it can be written and read: their lengths, in bytes, of those that are there.
+    /// Blocks on the disk, and writes nothing.
+    pub(crate) fn try_out(&self) -> Result<Option<u64>, StoreError> {
+        self.0.file.try_out()
     }
 
     /// A reader that begins with the oldest event kept. Touches nothing yet.

@@ -59,6 +59,37 @@ async fn p04_a_keyring_that_does_not_work_is_named() {
     assert_eq!(find(&checks, "store keyring").verdict, Verdict::Wrong, "it is what the user asked for");
 }
 
+/// Nothing else says so: no sign-in depends on it.
+#[tokio::test]
+async fn f06_a_history_that_cannot_be_written_is_told() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    let machine = machine();
+    machine.check(StorePolicy::File).await;
+    let path = machine.directories.events_file();
+    let begin = || File::options().append(true).create_new(true).open(&path).map(drop);
+    begin().expect("made");
+    assert_eq!(find(&machine.check(StorePolicy::File).await, "history").verdict, Verdict::Fine);
+    for what in ["a link", "a directory", "a FIFO"] {
+        fs::remove_file(&path).expect("removed");
+        match what {
+            "a link" => std::os::unix::fs::symlink("elsewhere", &path).expect("linked"),
+            "a directory" => fs::create_dir(&path).expect("made"),
+            _ => mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("made"),
+        }
+        let checks = machine.check(StorePolicy::File).await;
+        let history = find(&checks, "history");
+        assert!(
+            history.verdict == Verdict::Wrong && history.remedy.contains("events.jsonl"),
+            "{what}: {history:?}"
+        );
+        assert_eq!(find(&checks, "locks").verdict, Verdict::Fine, "{what}: all else is looked at");
+        if what == "a directory" {
+            fs::remove_dir(&path).and_then(|()| begin()).expect("replaced");
+        }
+    }
+}
+
 #[tokio::test]
 async fn f13_a_directory_that_everyone_can_write_to_is_wrong() {
     let machine = machine();

@@ -112,6 +112,16 @@ impl HistoryFile {
         Err(StoreError::Other("the history is replaced faster than it can be written"))
     }
 
+    /// Opens what is there as a writer and a reader would: the length of both in bytes, `None` without any.
+    pub(super) fn try_out(&self) -> Result<Option<u64>, StoreError> {
+        let (current, older) = (self.current()?, self.older()?);
+        if current.is_some() {
+            self.open()?;
+        }
+        let length = |file: &File| file.metadata().map_or(0, |metadata| metadata.len());
+        Ok([current, older].iter().flatten().map(length).reduce(|a, b| a + b))
+    }
+
     /// The file to append to, made for its owner alone if it is not there.
     fn open(&self) -> Result<File, StoreError> {
         let mut options = OpenOptions::new();
