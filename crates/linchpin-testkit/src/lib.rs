@@ -32,6 +32,7 @@ mod counts;
 mod fault;
 mod grants;
 mod kit;
+mod log;
 mod mcp;
 pub mod process;
 mod provider;
@@ -46,3 +47,4 @@ pub use config::{AuthMode, Config, ConfigChange, Consent, Lifetime, Options, Rot
 pub use counts::Counts;
 pub use fault::{Action, Endpoint, Fault};
 pub use kit::{Kit, KitThread, Seen, SignedIn};
+pub use log::{CapturedLog, captured_log};

@@ -1,8 +1,7 @@
 //! A bench with a kit and a store, and a client that drives a bridge over pipes.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -16,7 +15,7 @@ use linchpin_store::{
     Client as OauthClient, ClientAuthMethod, Clock as _, CredentialKey, LockRequest, MemoryStore, PlainHttp,
     Profile, Record, Registration, Secret, ServerUrl, Store as _, SystemClock,
 };
-use linchpin_testkit::{Config, Kit, Options, SignedIn};
+use linchpin_testkit::{CapturedLog, Config, Kit, Options, SignedIn, captured_log};
 use linchpin_transport::{Authorization, Endpoint};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -448,40 +447,16 @@ impl Reply {
 }
 
 /// What the linchpin crates log at TRACE, of all tests of this binary.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn log() -> &'static Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        tracing_subscriber::fmt()
-            .with_env_filter("linchpin=trace")
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .init();
-        log
-    })
+fn log() -> &'static CapturedLog {
+    captured_log("linchpin=trace")
 }
 
 pub(crate) fn logged(text: &str) -> bool {
-    finds(&log().0.lock().unwrap_or_else(PoisonError::into_inner), text)
+    finds(&log().bytes(), text)
 }
 
 fn assert_no_secret(bench: &Bench, stdout: &[u8]) {
-    let logged = log().0.lock().unwrap_or_else(PoisonError::into_inner);
+    let logged = log().bytes();
     // A session id lets anyone speak in the session, so it counts as a secret here.
     let sessions =
         bench.kit.seen().into_iter().filter_map(|seen| seen.header("mcp-session-id").map(str::to_owned));

@@ -1,7 +1,6 @@
 //! A kit, a store and an authority over it.
 
-use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +13,7 @@ use linchpin_store::{
     Client, ClientAuthMethod, Clock as _, CredentialKey, LockRequest, MemoryStore, PlainHttp, Profile,
     Record, Registration, Secret, ServerUrl, Store as _, SystemClock,
 };
-use linchpin_testkit::{Config, Kit, Options};
+use linchpin_testkit::{CapturedLog, Config, Kit, Options, captured_log};
 use linchpin_transport::{Authorization, Endpoint, Outgoing, Recovery};
 
 pub(crate) struct Bench {
@@ -107,7 +106,7 @@ impl Bench {
 
     /// What holds for every test: no secret in the logs at TRACE, nor in what the test wrote down (P20).
     pub(crate) fn finish(&self, texts: &[String]) {
-        let logged = log().0.lock().unwrap_or_else(PoisonError::into_inner);
+        let logged = log().bytes();
         let logged = String::from_utf8_lossy(&logged);
         for secret in self.kit.planted_secrets() {
             assert!(!logged.contains(&secret), "a secret is in the log");
@@ -135,30 +134,6 @@ pub(crate) fn call(nonce: &str) -> Outgoing {
     Outgoing { method: Method::POST, headers, body, wait: Wait::Transaction, recovery: Recovery::Once }
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn log() -> &'static Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        tracing_subscriber::fmt()
-            .with_env_filter("linchpin=trace")
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .init();
-        log
-    })
+fn log() -> &'static CapturedLog {
+    captured_log("linchpin=trace")
 }

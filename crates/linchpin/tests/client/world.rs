@@ -1,8 +1,7 @@
 //! A kit, and an installation with a home of its own.
 
-use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use linchpin::rmcp::ClientHandler;
@@ -16,7 +15,7 @@ use linchpin::{
     McpClientBuilder, PlainHttp, Profile, Record, Registration, Secret, Server, ServerUrl, StorePolicy,
     Stores, SystemClock,
 };
-use linchpin_testkit::{Config, Kit, Options};
+use linchpin_testkit::{CapturedLog, Config, Kit, Options, captured_log};
 use serde_json::{Map, Value, json};
 
 pub(crate) const LEGACY: ProtocolVersion = ProtocolVersion::V_2025_11_25;
@@ -143,7 +142,7 @@ impl World {
     /// at TRACE, rmcp's at INFO included, nor in what the test wrote down (P20).
     pub(crate) fn finish(&self, texts: &[String]) {
         assert_eq!(self.kit.counts().replays, 0, "a spent refresh token came back");
-        let logged = log().0.lock().unwrap_or_else(PoisonError::into_inner);
+        let logged = log().bytes();
         let logged = String::from_utf8_lossy(&logged);
         for secret in self.kit.planted_secrets() {
             assert!(!logged.contains(&secret), "a secret is in the log");
@@ -219,30 +218,6 @@ impl ClientHandler for Accepting {
     }
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn log() -> &'static Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        tracing_subscriber::fmt()
-            .with_env_filter("linchpin=trace,rmcp=info")
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .init();
-        log
-    })
+fn log() -> &'static CapturedLog {
+    captured_log("linchpin=trace,rmcp=info")
 }

@@ -1,14 +1,13 @@
 //! A kit, a store on disk, and programs over it that know rmcp only.
 
-use std::io;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linchpin::{
     Client, ClientAuthMethod, Clock as _, CredentialKey, Directories, Environment, Linchpin, PlainHttp,
     Profile, Record, Registration, Secret, Server, ServerUrl, StorePolicy, SystemClock,
 };
-use linchpin_testkit::{Config, Kit, Options};
+use linchpin_testkit::{CapturedLog, Config, Kit, Options, captured_log};
 use rmcp::RoleClient;
 use rmcp::model::CallToolRequestParams;
 use rmcp::service::{RunningService, ServiceError, serve_client};
@@ -134,7 +133,7 @@ impl Bench {
     pub(crate) fn finish(&self, texts: &[String]) {
         let counts = self.kit.counts();
         assert!(counts.most_presentations() <= 1 && counts.replays == 0, "{counts:#?}");
-        let logged = log().0.lock().unwrap_or_else(PoisonError::into_inner);
+        let logged = log().bytes();
         let logged = String::from_utf8_lossy(&logged);
         for secret in self.kit.planted_secrets() {
             assert!(!logged.contains(&secret), "a secret is in the log");
@@ -149,30 +148,6 @@ pub(crate) async fn call(program: &Program, nonce: &str) -> Result<(), ServiceEr
     program.call_tool(CallToolRequestParams::new("count").with_arguments(arguments)).await.map(|_| ())
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn log() -> &'static Log {
-    static LOG: OnceLock<Log> = OnceLock::new();
-    LOG.get_or_init(|| {
-        let log = Log::default();
-        let writer = log.clone();
-        tracing_subscriber::fmt()
-            .with_env_filter("linchpin=trace,rmcp=info")
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .init();
-        log
-    })
+fn log() -> &'static CapturedLog {
+    captured_log("linchpin=trace,rmcp=info")
 }
