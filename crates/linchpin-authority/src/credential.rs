@@ -384,7 +384,7 @@ impl Shared {
         reached(Step::PreLock);
         let begun = Instant::now();
         let outcome = self.unless_closing(self.store.lock(&self.key, request)).await;
-        self.tell_wait(request, begun.elapsed(), &outcome);
+        self.tell_wait(request, begun.elapsed(), outcome.as_ref().map(drop));
         outcome.inspect(|_| reached(Step::Locked))
     }
 

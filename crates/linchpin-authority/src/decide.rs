@@ -51,6 +51,14 @@ pub(crate) enum Decision {
     SignInRequired(SignInReason),
 }
 
+impl Decision {
+    /// Whether it holds only under the lock: it spends a token, or rests on a mark, which without the lock may be that
+    /// of an exchange that is running, and under it is one that nobody will clear.
+    pub(crate) fn needs_lock(&self) -> bool {
+        matches!(self, Self::Exchange { .. } | Self::SignInRequired(SignInReason::OutcomeUnknown))
+    }
+}
+
 /// Decides. `record` is `None` when the pinned store works and has none.
 pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Decision {
     let Some(record) = record else {

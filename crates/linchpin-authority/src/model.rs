@@ -66,6 +66,8 @@ enum Action {
     SignOut(usize),
     /// The process goes on from this step.
     Proceed(usize, Step),
+    /// It waits for the lock, and reads what is saved by now.
+    Look(usize),
     /// It dies there.
     Die(usize, Step),
     /// The provider receives its request.
@@ -133,6 +135,7 @@ impl Model for Protocol {
             actions.push(Action::Proceed(place, step));
             actions.extend((left.crashes > 0).then_some(Action::Die(place, step)));
             match process.at {
+                At::PreLock(..) => actions.push(Action::Look(place)),
                 At::Marked(_) => actions.extend((left.unsent > 0).then_some(Action::NotSent(place))),
                 At::Sent(_, answer) => {
                     actions.extend(answer.is_none().then_some(Action::Receive(place)));
@@ -217,6 +220,7 @@ impl Protocol {
                 state.processes[place].at = At::SignOutPreLock;
             }
             Action::Proceed(place, _) => state.proceed(self, place)?,
+            Action::Look(place) => state.look(place)?,
             Action::Die(place, _) => {
                 state.left.crashes -= 1;
                 state.truth.excused = true;

@@ -7,6 +7,7 @@ use linchpin_oauth::{Exchange, TokenAnswer};
 use linchpin_store::history::{Evidence, What};
 use linchpin_store::steps::{Step, reached};
 use linchpin_store::{CredentialGuard, LockRequest, Record, StoreError};
+use tokio::time::Instant;
 
 use crate::credential::Shared;
 use crate::decide::{Cause, Decision, decide};
@@ -29,34 +30,31 @@ const SAVE_AGAIN: [Duration; 5] = [
 
 /// Runs one transaction to its end. Called in a task of its own (P7).
 pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<AccessToken, CredentialError> {
-    // What needs no request needs no lock either: most waiters adopt here what another process saved.
-    let record = shared.load().await?;
-    match shared.decide(record.as_ref(), cause) {
-        // A mark may be that of an exchange that is running: only under the lock is it one that nobody will clear.
-        Decision::Exchange { .. } | Decision::SignInRequired(SignInReason::OutcomeUnknown) => {}
-        settled => {
-            // The first look of a process is no adoption.
-            if let (Decision::Adopt, Some(record), Some(known)) = (&settled, &record, cause.known()) {
-                shared.tell_adopted(record, Some(known));
-            }
-            return shared.settle(record, settled);
+    if let Some(Settled { decision, record }) = look(shared, cause).await? {
+        // The first look of a process is no adoption.
+        if let (Decision::Adopt, Some(record), Some(known)) = (&decision, &record, cause.known()) {
+            shared.tell_adopted(record, Some(known));
         }
+        return shared.settle(record, decision);
     }
     let mut unsent: Option<Box<Record>> = None;
     loop {
-        let guard = shared.lock(WAIT).await?;
+        let guard = match lock_or_look(shared, cause).await? {
+            Waited::Locked(guard) => guard,
+            Waited::Settled(settled) => {
+                let Settled { decision, record } = *settled;
+                shared.tell_if_adopted(&decision, record.as_ref(), cause);
+                return shared.settle(record, decision);
+            }
+        };
         let mut record = shared.load().await?;
         reached(Step::Reread);
         if let (Some(marked), Some(found)) = (&unsent, &record) {
             record = never_sent(marked, found).or(record);
         }
         let decision = shared.decide(record.as_ref(), cause);
-        let spends = matches!(
-            decision,
-            Decision::Exchange { .. } | Decision::SignInRequired(SignInReason::OutcomeUnknown)
-        );
         let is_running = |record| may_be_running(record, guard.made_at(), shared.clock.now());
-        if spends && record.as_ref().is_some_and(is_running) {
+        if decision.needs_lock() && record.as_ref().is_some_and(is_running) {
             // Let go of, so that the process that exchanges can save under it.
             drop(guard);
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -76,11 +74,52 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
                 }
             }
             (settled, record) => {
-                if let (Decision::Adopt, Some(record)) = (&settled, &record) {
-                    shared.tell_adopted(record, cause.known());
-                }
+                shared.tell_if_adopted(&settled, record.as_ref(), cause);
                 return shared.settle(record, settled);
             }
+        }
+    }
+}
+
+/// What the record decides without the lock.
+struct Settled {
+    decision: Decision,
+    record: Option<Record>,
+}
+
+/// What needs no request needs no lock either. `None`: only under the lock can be said what to do.
+async fn look(shared: &Shared, cause: &Cause) -> Result<Option<Settled>, CredentialError> {
+    let record = shared.load().await?;
+    let decision = shared.decide(record.as_ref(), cause);
+    Ok((!decision.needs_lock()).then_some(Settled { decision, record }))
+}
+
+/// What a wait for the lock came to.
+enum Waited {
+    Locked(CredentialGuard),
+    /// The record decides by now, as one of its holders left it.
+    Settled(Box<Settled>),
+}
+
+/// The lock, or what its holders saved meanwhile: those who adopt a token all read it at once, and do not queue for
+/// the lock one after the other (F1).
+async fn lock_or_look(shared: &Shared, cause: &Cause) -> Result<Waited, CredentialError> {
+    let begun = Instant::now();
+    let watch = async {
+        loop {
+            shared.store.lock_passed(&shared.key).await;
+            // What cannot be read is for whoever gets the lock to tell.
+            if let Ok(Some(settled)) = look(shared, cause).await {
+                return settled;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        guard = shared.lock(WAIT) => guard.map(Waited::Locked),
+        settled = watch => {
+            shared.tell_wait(WAIT, begun.elapsed(), Ok(()));
+            Ok(Waited::Settled(Box::new(settled)))
         }
     }
 }

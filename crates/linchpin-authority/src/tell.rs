@@ -7,12 +7,10 @@ use linchpin_store::history::{
     Cause as Why, Code, Earlier, Event, Evidence, How, Next as Follows, Outcome, Phrase, Place, Reason,
     RevocationOutcome, TokenName, What,
 };
-use linchpin_store::{
-    CredentialGuard, ExchangeMark, Fingerprint, LockError, LockRequest, Record, StoreError, UnixMs,
-};
+use linchpin_store::{ExchangeMark, Fingerprint, LockError, LockRequest, Record, StoreError, UnixMs};
 
 use crate::credential::{Shared, lock};
-use crate::decide::Cause;
+use crate::decide::{Cause, Decision};
 use crate::exchange::{Next, Progress};
 use crate::{CredentialError, SignInReason};
 
@@ -85,6 +83,13 @@ impl Shared {
         }
     }
 
+    /// If a token is adopted by `decision`, that is told.
+    pub(crate) fn tell_if_adopted(&self, decision: &Decision, record: Option<&Record>, cause: &Cause) {
+        if let (Decision::Adopt, Some(record)) = (decision, record) {
+            self.tell_adopted(record, cause.known());
+        }
+    }
+
     /// The access token of `record` stays in use although it was not renewed.
     pub(crate) fn tell_kept(&self, record: &Record) {
         let access = (&record.access_token.fingerprint()).into();
@@ -116,11 +121,11 @@ impl Shared {
         &self,
         request: LockRequest,
         waited: Duration,
-        outcome: &Result<CredentialGuard, CredentialError>,
+        outcome: Result<(), &CredentialError>,
     ) {
         let (purpose, waited_ms) = (Phrase::new(request.purpose), millis(waited));
         let what = match outcome {
-            Ok(_) if waited >= LONG_WAIT => What::LockWaited { purpose, waited_ms },
+            Ok(()) if waited >= LONG_WAIT => What::LockWaited { purpose, waited_ms },
             Err(CredentialError::Lock(error)) => match &**error {
                 LockError::TimedOut { holder, .. } => What::LockTimedOut {
                     purpose,

@@ -9,7 +9,7 @@ use crate::keyring::tests::Fake;
 use crate::samples::{PATIENT, QUICK, key, record};
 use crate::{
     CredentialKey, Directories, FileStore, KeyringStore, LockError, LockRequest, MemoryStore, Profile,
-    Record, SecretsStore, Store, StoreError,
+    Record, SecretsStore, Store, StoreError, StoreKind,
 };
 
 /// A store on a machine of its own.
@@ -122,6 +122,33 @@ async fn p06_one_holder_at_a_time_and_a_bounded_wait() {
         drop((held, other));
         let free = tokio::spawn(async move { again.lock(&key(1), QUICK).await.map(drop) });
         free.await.expect("no panic").expect("free again");
+    }
+}
+
+#[tokio::test]
+async fn f01_who_watches_a_lock_sees_it_pass_and_not_before() {
+    for Subject { store, again, _home } in subjects() {
+        let kind = store.kind();
+        if kind == StoreKind::Memory {
+            // It says that it cannot tell.
+            continue;
+        }
+        // So that no two holders are noted in the same millisecond.
+        let moment = Duration::from_millis(40);
+        let first = store.lock(&key(1), QUICK).await.expect("free");
+        let watch = {
+            let again = Arc::clone(&again);
+            tokio::spawn(async move { again.lock_passed(&key(1)).await })
+        };
+        let _other = again.lock(&key(2), QUICK).await.expect("another key is free");
+        tokio::time::sleep(moment).await;
+        assert!(!watch.is_finished(), "{kind}: it is held as before");
+        drop(first);
+        tokio::time::sleep(moment).await;
+        assert!(!watch.is_finished(), "{kind}: it is free");
+        let _second = store.lock(&key(1), QUICK).await.expect("free");
+        let passed = tokio::time::timeout(Duration::from_secs(5), watch).await;
+        passed.unwrap_or_else(|_| panic!("{kind}: it has another holder")).expect("no panic");
     }
 }
 

@@ -167,6 +167,26 @@ pub(crate) fn lock_blocking(path: &Path, request: LockRequest) -> Result<FileLoc
     }
 }
 
+/// Waits until the lock at `path` has another holder than now, by what holders write into it. A lock that is free has
+/// none.
+pub(crate) async fn passed(path: &Path) {
+    let former = holder(path);
+    loop {
+        tokio::time::sleep(jittered(LONGEST_PAUSE)).await;
+        // One that does not read is being written.
+        if let Some(now) = holder(path)
+            && former.as_ref() != Some(&now)
+        {
+            return;
+        }
+    }
+}
+
+/// Jitter keeps waiters from trying in step.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(0.5..1.0))
+}
+
 /// One wait for one lock: pure bookkeeping round [`try_lock`].
 struct Wait<'a> {
     path: &'a Path,
@@ -211,8 +231,7 @@ impl<'a> Wait<'a> {
                 tracing::warn!("waiting for another process to release {}", self.path.display());
             }
         }
-        // Jitter keeps waiters from trying in step.
-        let pause = self.pause.mul_f64(rand::rng().random_range(0.5..1.0)).min(left);
+        let pause = jittered(self.pause).min(left);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         Ok(Attempt::Pause(pause))
     }

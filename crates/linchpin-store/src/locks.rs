@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::lock::{FileLock, lock};
+use crate::lock::{FileLock, lock, passed};
 use crate::permissions::private_dir;
 use crate::{CredentialGuard, CredentialKey, Directories, LockError, LockRequest, SignInTurn};
 
@@ -29,8 +29,13 @@ impl LocalLocks {
         key: &CredentialKey,
         request: LockRequest,
     ) -> Result<CredentialGuard, LockError> {
-        let (lock, holding) = self.take(format!("{}.lock", key.digest()), request).await?.split();
+        let (lock, holding) = self.take(of_credential(key), request).await?.split();
         Ok(CredentialGuard::new(key.clone(), lock).with_marker(holding))
+    }
+
+    /// Waits until the credential lock of `key` has passed to another holder.
+    pub(crate) async fn passed(&self, key: &CredentialKey) {
+        passed(&self.directory.join(of_credential(key))).await;
     }
 
     /// The turn to sign in to `key`: a lock file of its own, since the credential lock never spans a browser.
@@ -53,4 +58,8 @@ impl LocalLocks {
         name.push(".lock");
         self.directory.join(name)
     }
+}
+
+fn of_credential(key: &CredentialKey) -> String {
+    format!("{}.lock", key.digest())
 }

@@ -155,6 +155,10 @@ impl Store for SecretsStore {
         self.locks.credential(key, request).await
     }
 
+    async fn lock_passed(&self, key: &CredentialKey) {
+        self.locks.passed(key).await;
+    }
+
     async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError> {
         self.locks.sign_in_turn(key, request).await
     }

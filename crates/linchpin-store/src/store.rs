@@ -198,6 +198,14 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Asking for a lock that the same task holds is a bug and reported at once.
     async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError>;
 
+    /// Waits until the lock of `key` has passed from whoever holds it at the call to somebody else: what the former
+    /// holder saved can be read by then. For those who wait for a lock only to see what its holder did, and need not
+    /// queue for that; a lock that comes free is for [`Store::lock`] to find. A store that cannot tell waits for ever.
+    /// Dropping the future ends the watch.
+    async fn lock_passed(&self, _key: &CredentialKey) {
+        std::future::pending::<()>().await;
+    }
+
     /// The turn to sign in to `key` in a browser, waited for like a lock. It is taken before the credential lock and
     /// never while that is held. A store that keeps none lets everybody have it, each with a page of their own: the
     /// last to finish wins all the same.

@@ -18,6 +18,7 @@ mod edges;
 #[cfg(unix)]
 mod lost_lock;
 mod panics;
+mod passed;
 mod runtimes;
 mod told;
 mod turns;

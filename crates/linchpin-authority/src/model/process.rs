@@ -16,6 +16,16 @@ impl State {
         }
     }
 
+    /// What a process that waits for the lock reads without it may settle what it wants.
+    pub(super) fn look(&mut self, process: usize) -> Option<()> {
+        let At::PreLock(why, ..) = self.processes[process].at else { return None };
+        match real::decide(self.record, why, self.now) {
+            Decided::Exchange(_) | Decided::SignIn(true) => return None,
+            settled => self.settle(process, settled),
+        }
+        Some(())
+    }
+
     /// Takes the next step, unless the process waits for the lock or for the provider.
     pub(super) fn proceed(&mut self, protocol: &Protocol, process: usize) -> Option<()> {
         let now = self.now;

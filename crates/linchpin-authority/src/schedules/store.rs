@@ -26,6 +26,8 @@ struct Shared {
 struct State {
     record: Option<Record>,
     held: bool,
+    /// How often the lock was let go of.
+    passed: usize,
     waiting: Vec<Waker>,
     deleted: Vec<Record>,
     /// In the order in which they took effect.
@@ -86,6 +88,7 @@ impl Drop for Holding {
         let waiting = {
             let mut state = lock(&self.0.state);
             state.held = false;
+            state.passed += 1;
             std::mem::take(&mut state.waiting)
         };
         // All of them: who gets it next is for the schedule to say.
@@ -165,5 +168,20 @@ impl Store for SteppedStore {
         let guard = CredentialGuard::new(key.clone(), Holding(Arc::clone(&self.0)));
         turn().await;
         Ok(guard)
+    }
+
+    async fn lock_passed(&self, _key: &CredentialKey) {
+        turn().await;
+        let before = self.state().passed;
+        std::future::poll_fn(|cx| {
+            let mut state = self.state();
+            if state.passed == before {
+                state.waiting.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        turn().await;
     }
 }
