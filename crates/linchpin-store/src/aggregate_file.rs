@@ -201,3 +201,27 @@ pub(crate) async fn blocking<T: Send + 'static>(
         Err(_) => Err(StoreError::Other("the runtime is shutting down")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "as it was")]
+    async fn a_panic_of_blocking_work_goes_on_in_its_caller() {
+        let _: Result<(), _> = blocking(|| panic!("as it was")).await;
+    }
+
+    #[test]
+    fn blocking_work_of_a_runtime_that_has_ended_is_an_error() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _entered = handle.enter();
+        let outcome = pin!(blocking(|| Ok(()))).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(outcome, Poll::Ready(Err(StoreError::Other(_)))), "{outcome:?}");
+    }
+}

@@ -30,15 +30,20 @@ impl Home {
     }
 
     fn plant(&self, bytes: &[u8]) {
-        private_dir(self.file().parent().expect("a directory")).expect("made");
+        self.plant_as("credentials.json", bytes);
+    }
+
+    fn plant_as(&self, name: &str, bytes: &[u8]) {
+        let path = self.file().with_file_name(name);
+        private_dir(path.parent().expect("a directory")).expect("made");
         fs::OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
-            .open(self.file())
+            .open(&path)
             .and_then(|mut file| std::io::Write::write_all(&mut file, bytes))
             .expect("written");
-        fs::set_permissions(self.file(), fs::Permissions::from_mode(0o600)).expect("set");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("set");
     }
 
     fn names(&self) -> Vec<String> {
@@ -188,6 +193,119 @@ async fn f08_a_newer_version_is_left_alone() {
     let error = save(&home.store, &key(1), "one").await.expect_err("newer");
     assert!(error.to_string().contains("update linchpin"), "{error}");
     assert_eq!(home.names(), ["credentials.json", "locks"]);
+}
+
+/// What a newer version looks like nobody knows; only its number has to be one.
+#[tokio::test]
+async fn f08_a_newer_version_of_another_shape_is_no_damage() {
+    for (content, is_newer) in [
+        (r#"{"version":2,"credentials":[]}"#, true),
+        (r#"{"credentials":7,"version":10,"more":{}}"#, true),
+        (r#"{"version":1,"credentials":[]}"#, false),
+        (r#"{"version":"2","credentials":[]}"#, false),
+        (r#"{"version":{},"credentials":[]}"#, false),
+    ] {
+        let home = home();
+        home.plant(content.as_bytes());
+        let error = save(&home.store, &key(1), "one").await.expect_err("not ours");
+        assert_eq!(matches!(error, StoreError::Version { .. }), is_newer, "{content}: {error}");
+        assert_eq!(matches!(error, StoreError::Damaged { .. }), !is_newer, "{content}: {error}");
+        assert_eq!(fs::read(home.file()).expect("readable"), content.as_bytes());
+    }
+}
+
+#[tokio::test]
+async fn f08_damage_is_told_by_its_place_and_never_by_its_content() {
+    for (content, told) in [
+        ("{\n\"version\": nonsense}", "it is not JSON, line 2, column 13"),
+        ("{\"version\":1,\"credentials\":{", "it ends too early, line 1, column 28"),
+        ("\"secret-token\"", "it is not a credentials file, line 1, column 14"),
+    ] {
+        let home = home();
+        home.plant(content.as_bytes());
+        let error = home.store.load(&key(1)).await.expect_err("damaged").to_string();
+        assert!(error.contains(told) && !error.contains("secret-token"), "{error}");
+    }
+}
+
+/// Half of a copy, as a crash leaves it on some file systems, is no copy.
+#[tokio::test]
+async fn f08_a_copy_of_another_length_is_made_anew() {
+    let home = home();
+    home.plant(b"damage");
+    let copy = || async {
+        match home.store.load(&key(1)).await {
+            Err(StoreError::Damaged { kept_copy, .. }) => kept_copy,
+            other => panic!("{other:?}"),
+        }
+    };
+    let path = copy().await.expect("kept");
+    home.plant_as(&path.file_name().expect("named").to_string_lossy(), b"dam");
+    assert_eq!(copy().await.as_ref(), Some(&path));
+    assert_eq!(fs::read(&path).expect("readable"), b"damage");
+    // Something else at its place is none, and is left alone.
+    fs::remove_file(&path).expect("removed");
+    fs::create_dir(&path).expect("made");
+    assert_eq!(copy().await, None);
+}
+
+#[tokio::test]
+async fn p08_a_file_that_no_save_could_change_is_not_ready() {
+    let home = home();
+    home.store.ready().await.expect("nothing there yet");
+    home.plant(b"damage");
+    assert!(matches!(home.store.ready().await, Err(StoreError::Damaged { .. })));
+    let nowhere = home.directory.path().join("nowhere/credentials.json");
+    let error = crate::atomic::can_replace(&nowhere, 1).expect_err("no directory");
+    assert!(error.to_string().starts_with("cannot create a file in"), "{error}");
+}
+
+/// A killed process leaves its temporary file; a probe's, and what only looks alike, is not the store's to remove.
+#[tokio::test]
+async fn p02_a_save_removes_what_killed_ones_left_and_nothing_else() {
+    let home = home();
+    home.plant(br#"{"version":1,"credentials":{}}"#);
+    let others = [".credentials.json.b.bak", ".probe.c.tmp", ".secrets.age.d.tmp"];
+    for name in [&[".credentials.json.a.tmp"], &others[..]].concat() {
+        home.plant_as(name, b"left");
+    }
+    save(&home.store, &key(1), "one").await.expect("saved");
+    assert_eq!(home.names(), [&others[..], &["credentials.json", "locks"]].concat());
+}
+
+/// Removes the temporary file of a save right before it is renamed, as a writer does that has lost its lock and not
+/// noticed yet.
+struct Sweeping {
+    home: PathBuf,
+    times: std::sync::atomic::AtomicUsize,
+}
+
+impl crate::Held for Sweeping {
+    fn still_excludes(&self) -> Result<(), LockError> {
+        use std::sync::atomic::Ordering::SeqCst;
+        let swept = fs::read_dir(&self.home).expect("readable").map(|entry| entry.expect("an entry").path());
+        let swept: Vec<_> = swept.filter(|path| path.extension().is_some_and(|end| end == "tmp")).collect();
+        if !swept.is_empty() && self.times.fetch_update(SeqCst, SeqCst, |times| times.checked_sub(1)).is_ok()
+        {
+            for path in swept {
+                fs::remove_file(path).expect("removed");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn f11_a_save_whose_file_is_swept_away_is_made_again_ten_times_at_most() {
+    for (times, is_saved) in [(1, true), (10, true), (11, false)] {
+        let home = home();
+        let sweeping = Sweeping { home: home.directory.path().join("home"), times: times.into() };
+        let guard = CredentialGuard::new(key(1), sweeping);
+        let outcome = home.store.save(&guard, &record("one")).await;
+        assert_eq!(outcome.is_ok(), is_saved, "swept {times} times: {outcome:?}");
+        let found = home.store.load(&key(1)).await.expect("readable");
+        assert_eq!(found.is_some(), is_saved, "swept {times} times");
+    }
 }
 
 #[tokio::test]
@@ -347,4 +465,10 @@ async fn f10_what_is_no_lock_file_is_refused_within_a_second() {
     std::io::Write::write_all(&mut fs::File::create(&stale).expect("created"), b"4242 somebody else")
         .expect("written");
     drop(home.store.lock(&key(1), QUICK).await.expect("free"));
+}
+
+#[test]
+fn it_is_called_by_its_path() {
+    let home = home();
+    assert_eq!(home.store.location(), home.file().display().to_string());
 }

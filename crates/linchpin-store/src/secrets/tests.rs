@@ -129,3 +129,15 @@ async fn f09_a_flipped_bit_anywhere_is_an_error_and_never_a_rewrite() {
     machine.plant(&whole);
     assert!(store.load(&key(1)).await.expect("readable").is_some());
 }
+
+#[tokio::test]
+async fn p03_what_does_not_decrypt_is_kept_aside() {
+    let machine = machine();
+    save(&machine.store(), "one").await.expect("saved");
+    let mut damaged = machine.bytes();
+    *damaged.last_mut().expect("not empty") ^= 1;
+    machine.plant(&damaged);
+    let problem = problem(machine.store().load(&key(1)).await.expect_err("damaged"));
+    let IdentityError::Damaged { kept_copy: Some(copy) } = problem else { panic!("{problem:?}") };
+    assert_eq!(fs::read(copy).expect("a copy"), damaged);
+}
