@@ -404,6 +404,7 @@ fn record(
         exchange: None,
         dead: None,
         refused: None,
+        client_refused: None,
         retry_at_ms: None,
         signed_in_at_ms: None,
         extra: serde_json::Map::new(),

@@ -56,7 +56,7 @@ pub use memory::MemoryStore;
 pub use policy::{PolicyError, StorePolicy};
 pub use record::{
     Client, ClientAuthMethod, DeadToken, ExchangeMark, PRESENTATIONS, RECORD_VERSION, Record, RecordError,
-    RefusedToken, Registration,
+    RefusedClient, RefusedToken, Registration,
 };
 pub use resolve::{Drift, DriftReason, Pin, Stores, Why};
 pub use secret::{Fingerprint, Secret};

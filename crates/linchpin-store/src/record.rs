@@ -51,6 +51,8 @@ pub struct Record {
     pub dead: Option<DeadToken>,
     /// An access token that the server refused right after its own exchange.
     pub refused: Option<RefusedToken>,
+    /// A client that the provider refused: while it is this record's, nobody presents anything for half a minute.
+    pub client_refused: Option<RefusedClient>,
     /// The provider could not be reached or asked to be left alone: no exchange before this moment, by any process.
     pub retry_at_ms: Option<UnixMs>,
     /// Fields that this version does not know, kept as they are.
@@ -140,6 +142,18 @@ pub struct RefusedToken {
     pub at_ms: UnixMs,
 }
 
+/// A client that the provider refused, for example because it has forgotten its registration. Says nothing about the
+/// tokens (P11).
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct RefusedClient {
+    /// `client_id` of the client.
+    pub client_id: String,
+    /// The provider's error code, for example `invalid_client`.
+    pub code: String,
+    /// When it was refused, the last time.
+    pub at_ms: UnixMs,
+}
+
 /// Why a text is not a record.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -190,6 +204,11 @@ impl Record {
     pub fn death(&self) -> Option<&DeadToken> {
         let presented = self.refresh_fingerprint()?;
         self.dead.as_ref().filter(|dead| dead.fingerprint == presented)
+    }
+
+    /// The note that the provider refused the client of this record, if there is one.
+    pub fn client_refusal(&self) -> Option<&RefusedClient> {
+        self.client_refused.as_ref().filter(|refused| refused.client_id == self.client.id)
     }
 
     /// How often the current refresh token may have been presented with an unknown outcome. A client's own credentials

@@ -46,6 +46,7 @@ fn record(signed_in: &SignedIn) -> Record {
         exchange: None,
         dead: None,
         refused: None,
+        client_refused: None,
         retry_at_ms: None,
         extra: serde_json::Map::new(),
     }

@@ -47,6 +47,7 @@ pub(crate) fn record(access: &str, refresh: &str) -> Record {
         exchange: None,
         dead: None,
         refused: None,
+        client_refused: None,
         retry_at_ms: None,
         signed_in_at_ms: None,
         extra: serde_json::Map::new(),

@@ -144,6 +144,7 @@ pub(crate) fn record(signed_in: &SignedIn) -> Record {
         exchange: None,
         dead: None,
         refused: None,
+        client_refused: None,
         retry_at_ms: None,
         signed_in_at_ms: None,
         extra: serde_json::Map::new(),

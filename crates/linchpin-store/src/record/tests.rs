@@ -26,6 +26,7 @@ fn record() -> Record {
         exchange: None,
         dead: None,
         refused: None,
+        client_refused: None,
         retry_at_ms: None,
         extra: Map::new(),
     }
@@ -125,4 +126,24 @@ fn a_client_that_signed_in_as_itself_renews_without_a_refresh_token() {
     record.dead =
         secret.map(|fingerprint| DeadToken { fingerprint, reason: "invalid_grant".into(), at_ms: UnixMs(1) });
     assert!(!record.is_renewable());
+}
+
+#[test]
+fn p11_a_refused_client_is_kept_in_the_record_and_says_nothing_about_another() {
+    assert!(!record().to_json().contains("client_refused"), "written only when there is something to say");
+    let refused = |client_id: &str| {
+        let client_refused =
+            RefusedClient { client_id: client_id.into(), code: "invalid_client".into(), at_ms: UnixMs(9) };
+        Record { client_refused: Some(client_refused), ..record() }
+    };
+    let record = refused("client-1");
+    let written: Value = serde_json::from_str(&record.to_json()).expect("JSON");
+    let expected = json!({"client_id": "client-1", "code": "invalid_client", "at_ms": 9});
+    assert_eq!((&written["version"], &written["client_refused"]), (&json!(1), &expected));
+    assert_eq!(Record::from_json(&record.to_json()).expect("a record"), record);
+
+    assert_eq!(record.client_refusal(), record.client_refused.as_ref());
+    assert_eq!(refused("another").client_refusal(), None);
+    // The tokens are as good as before.
+    assert!(record.is_renewable() && record.is_usable(UnixMs(4_999)));
 }

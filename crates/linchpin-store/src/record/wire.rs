@@ -6,8 +6,8 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{
-    Client, ClientAuthMethod, DeadToken, ExchangeMark, RECORD_VERSION, Record, RecordError, RefusedToken,
-    Registration,
+    Client, ClientAuthMethod, DeadToken, ExchangeMark, RECORD_VERSION, Record, RecordError, RefusedClient,
+    RefusedToken, Registration,
 };
 use crate::{Secret, UnixMs};
 
@@ -40,6 +40,8 @@ struct RecordFields {
     dead: Option<DeadToken>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     refused: Option<RefusedToken>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_refused: Option<RefusedClient>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_at_ms: Option<UnixMs>,
     #[serde(flatten)]

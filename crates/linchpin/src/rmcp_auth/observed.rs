@@ -147,6 +147,7 @@ impl CodeExchange {
             exchange: None,
             dead: None,
             refused: None,
+            client_refused: None,
             retry_at_ms: None,
             extra: serde_json::Map::new(),
         }

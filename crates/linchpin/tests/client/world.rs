@@ -90,6 +90,7 @@ impl World {
             exchange: None,
             dead: None,
             refused: None,
+            client_refused: None,
             retry_at_ms: None,
             extra: Map::new(),
         }

@@ -83,6 +83,7 @@ impl Bench {
             exchange: None,
             dead: None,
             refused: None,
+            client_refused: None,
             retry_at_ms: None,
             signed_in_at_ms: None,
             extra: serde_json::Map::new(),
