@@ -9,6 +9,8 @@ use crate::freshness::{Freshness, Life};
 
 /// After a token was refused right after its own exchange, it is not exchanged again for this long.
 const NO_EXCHANGE_AFTER_REFUSAL: Duration = Duration::from_secs(30);
+/// After the provider refused the client, nobody presents anything for this long.
+pub(crate) const NO_EXCHANGE_BY_REFUSED_CLIENT: Duration = Duration::from_secs(30);
 /// A provider is left alone this long at most, however far a clock jumped or whatever it asked for.
 pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
@@ -47,6 +49,11 @@ pub(crate) enum Decision {
     },
     /// The provider is to be left alone until then.
     RetryAt(UnixMs),
+    /// The provider refused this client a moment ago, and is not asked again so soon.
+    ClientRefused {
+        /// The provider's error code.
+        code: String,
+    },
     /// A person has to sign in.
     SignInRequired(SignInReason),
 }
@@ -102,6 +109,12 @@ pub(crate) fn decide(record: Option<&Record>, cause: &Cause, now: UnixMs) -> Dec
     }
     if let Some(at) = record.retry_at_ms.filter(|at| now < *at && at.since(now) <= LONGEST_RETRY) {
         return instead(Decision::RetryAt(at));
+    }
+    // After the time to be left alone until: a client's refusal clears that, so where both hold it was noted since.
+    if let Some(refused) = record.client_refusal()
+        && is_lately(refused.at_ms, NO_EXCHANGE_BY_REFUSED_CLIENT, now)
+    {
+        return instead(Decision::ClientRefused { code: refused.code.clone() });
     }
     Decision::Exchange { presentations: presented + 1 }
 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use linchpin_oauth::{Exchange, TokenAnswer};
-use linchpin_store::{DeadToken, ExchangeMark, Fingerprint, PRESENTATIONS, Record, RefusedToken, UnixMs};
+use linchpin_store::{
+    DeadToken, ExchangeMark, Fingerprint, PRESENTATIONS, Record, RefusedClient, RefusedToken, UnixMs,
+};
 
 use crate::decide::{LONGEST_RETRY, is_lately};
 
@@ -40,7 +42,7 @@ pub(crate) enum Next {
         /// The provider's error code.
         code: String,
     },
-    /// Keep the tokens, clear the mark: this client was refused.
+    /// Keep the tokens, clear the mark, and note that this client was refused.
     ClientRefused {
         /// The provider's error code.
         code: String,
@@ -126,6 +128,7 @@ pub(crate) fn rotated(mut record: Record, answer: TokenAnswer, begun: UnixMs) ->
     record.exchange = None;
     record.dead = None;
     record.refused = None;
+    record.client_refused = None;
     record.retry_at_ms = None;
     record.generation += 1;
     record
@@ -145,6 +148,12 @@ pub(crate) fn buried(mut record: Record, code: &str, rejected: Option<&Fingerpri
     record.exchange = None;
     record.generation += 1;
     record
+}
+
+/// `record` after its client was refused: the tokens stay, and a mark stays over `unknown` presentations.
+pub(crate) fn client_refused(record: Record, code: &str, unknown: u32, now: UnixMs) -> Record {
+    let refused = RefusedClient { client_id: record.client.id.clone(), code: code.to_owned(), at_ms: now };
+    given_up(Record { client_refused: Some(refused), ..record }, unknown, None)
 }
 
 /// `record` after a transaction that gave up: the tokens stay, and a mark stays over `unknown` presentations.

@@ -15,7 +15,9 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
 use crate::decide::{Cause, Decision, decide};
-use crate::exchange::{Next, Progress, buried, given_up, marked, may_be_running, never_sent, next, rotated};
+use crate::exchange::{
+    Next, Progress, buried, client_refused, given_up, marked, may_be_running, never_sent, next, rotated,
+};
 use crate::freshness::{Freshness, Life};
 use crate::{SignInReason, sign};
 
@@ -98,11 +100,13 @@ impl World {
             }
             Event::ClockSet(ahead) => {
                 self.now = if ahead { self.now.after(DAY) } else { self.now.before(DAY) };
+                self.ledger.days_ahead += if ahead { 1 } else { -1 };
             }
             Event::SignIn(process, renewable, lifetime) => self.sign_in(process, renewable, lifetime),
             Event::SignOut(process) => {
                 self.record = None;
                 self.ledger.expected = None;
+                self.ledger.client_known();
                 self.processes[process].snapshot = None;
             }
             Event::Restart(process) => self.processes[process] = Memory::default(),
@@ -126,6 +130,7 @@ impl World {
         record = rotated(record, answer, self.now);
         record.generation = self.record.as_ref().map_or(1, |record| record.generation + 1);
         self.ledger.expected = Some(record.access_token.clone());
+        self.ledger.client_known();
         self.publish(process, &record);
         self.record = Some(record);
     }
@@ -241,6 +246,7 @@ impl World {
                 Next::Save(answer) => {
                     let record = rotated(record, answer, self.now);
                     self.ledger.expected = Some(record.access_token.clone());
+                    self.ledger.client_known();
                     let token = self.publish(process, &record);
                     self.record = Some(record);
                     return Ok(Answer::Token(token));
@@ -249,9 +255,11 @@ impl World {
                     let replaced = matches!(fate, Fate::RefusedAndReplaced);
                     return Ok(self.bury(process, cause, &record, &code, replaced));
                 }
-                Next::ClientRefused { .. } => {
-                    self.record = Some(given_up(record, progress.presentations.saturating_sub(1), None));
-                    return Ok(Answer::ClientRefused);
+                Next::ClientRefused { code } => {
+                    self.ledger.note_client_refused();
+                    let unknown = progress.presentations.saturating_sub(1);
+                    let record = client_refused(record, &code, unknown, self.now);
+                    return Ok(self.obtained_nothing(process, cause, record, Answer::ClientRefused));
                 }
                 Next::Again(pause) => progress.paused += pause,
                 Next::Repeat => {
@@ -260,14 +268,20 @@ impl World {
                 }
                 Next::GiveUp { retry_after, unknown, .. } => {
                     let record = given_up(record, unknown, Some(self.now.after(retry_after)));
-                    self.record = Some(record.clone());
-                    return Ok(match decide(Some(&record), cause, self.now) {
-                        Decision::Exchange { .. } | Decision::RetryAt(_) => Answer::Temporary,
-                        settled => self.settle(process, settled),
-                    });
+                    return Ok(self.obtained_nothing(process, cause, record, Answer::Temporary));
                 }
             }
             fate = fates.next().unwrap_or(Fate::Rotates(true, Some(MINUTE)));
+        }
+    }
+
+    /// `Transaction::obtained_nothing`, and the save before it.
+    fn obtained_nothing(&mut self, process: usize, cause: &Cause, record: Record, answer: Answer) -> Answer {
+        let decision = decide(Some(&record), cause, self.now);
+        self.record = Some(record);
+        match decision {
+            Decision::Exchange { .. } | Decision::RetryAt(_) | Decision::ClientRefused { .. } => answer,
+            settled => self.settle(process, settled),
         }
     }
 
@@ -310,6 +324,13 @@ impl World {
             Decision::RetryAt(at) => {
                 assert!(at.since(self.now) <= MINUTE, "left alone for longer than a minute");
                 Answer::Temporary
+            }
+            Decision::ClientRefused { .. } => {
+                assert!(
+                    self.ledger.is_client_left_alone(),
+                    "left alone for no reason, or for too long (P11)"
+                );
+                Answer::ClientRefused
             }
             Decision::SignInRequired(reason) => {
                 self.processes[process].snapshot = None;

@@ -38,6 +38,8 @@ enum Mutant {
     DeletesOnRefusal,
     /// A refusal is not written down.
     ForgetsTheDead,
+    /// That the client was refused is not written down.
+    ForgetsTheClient,
     /// The lock lets everybody in.
     NoLock,
     /// The lock of a process that died stays.
@@ -72,6 +74,8 @@ enum Action {
     Die(usize, Step),
     /// The provider receives its request.
     Receive(usize),
+    /// It refuses the client.
+    RefuseClient(usize),
     /// The connection is not to be had.
     NotSent(usize),
     /// Its request is lost, or the answer to it.
@@ -95,6 +99,8 @@ impl Model for Protocol {
             presented: [0; 3],
             dead: 0,
             dead_presented: false,
+            client_refused: None,
+            pause_broken: false,
             replays: false,
             excused: false,
             rotations: 0,
@@ -139,6 +145,8 @@ impl Model for Protocol {
                 At::Marked(_) => actions.extend((left.unsent > 0).then_some(Action::NotSent(place))),
                 At::Sent(_, answer) => {
                     actions.extend(answer.is_none().then_some(Action::Receive(place)));
+                    let refuses = left.client_refusals > 0 && answer.is_none();
+                    actions.extend(refuses.then_some(Action::RefuseClient(place)));
                     actions.extend((left.losses > 0).then_some(Action::Lose(place)));
                 }
                 _ => {}
@@ -168,6 +176,7 @@ impl Model for Protocol {
             Property::always(REASON, |_, state: &State| state.truth.rotations <= state.truth.reasons),
             Property::always(TWICE, |_, state: &State| state.truth.presented[2] == 0),
             Property::always(DEAD, |_, state: &State| !state.truth.dead_presented),
+            Property::always(PAUSE, |_, state: &State| !state.truth.pause_broken),
             Property::always(REPLAYS, |protocol: &Self, state: &State| {
                 !state.truth.replays || !protocol.grace && state.truth.excused
             }),
@@ -192,6 +201,7 @@ const ONE_AT_A_TIME: &str = "P6: one exchange at a time";
 const REASON: &str = "P6: one rotation for each end of a life or refusal";
 const TWICE: &str = "P10: a refresh token is presented twice at most";
 const DEAD: &str = "P10: what was refused for good is never presented";
+const PAUSE: &str = "P11: nobody presents anything right after the client was refused";
 const REPLAYS: &str = "P10: no replay with grace, and none without a loss or a death";
 const DELETED: &str = "P11: nobody deletes a record for the refusal of another token";
 const LAST_WINS: &str = "P12: the last finished user action wins";
@@ -235,6 +245,11 @@ impl Protocol {
                 let At::Sent(exchanging, None) = state.processes[place].at else { return None };
                 let outcome = state.receive(self, exchanging.record.token);
                 state.processes[place].at = At::Sent(exchanging, Some(outcome));
+            }
+            Action::RefuseClient(place) => {
+                let At::Sent(exchanging, None) = state.processes[place].at else { return None };
+                state.left.client_refusals -= 1;
+                state.processes[place].at = At::Sent(exchanging, Some(Outcome::ClientRefused));
             }
             Action::NotSent(place) => {
                 let At::Marked(exchanging) = state.processes[place].at else { return None };

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 
 use crate::credential::Shared;
 use crate::decide::{Cause, Decision, decide};
-use crate::exchange::{Next, Progress, buried, given_up, marked, may_be_running, never_sent, next, rotated};
+use crate::exchange::{
+    Next, Progress, buried, client_refused, given_up, marked, may_be_running, never_sent, next, rotated,
+};
 use crate::tell::{ended, presented, weigh};
 use crate::{AccessToken, CredentialError, SignInReason};
 
@@ -153,6 +155,7 @@ impl Shared {
                 problem: "could not be asked for a new token a moment ago".to_owned(),
                 retry_after: Some(at.since(self.clock.now())),
             }),
+            (Decision::ClientRefused { code }, _) => Err(self.client_refused(code)),
             (Decision::SignInRequired(reason), record) => {
                 self.withdraw();
                 self.tell_required(record.as_ref(), &reason, Evidence::default());
@@ -166,6 +169,10 @@ impl Shared {
 
     pub(crate) fn sign_in_required(&self, reason: SignInReason) -> CredentialError {
         CredentialError::SignInRequired { key: Box::new(self.key.clone()), reason }
+    }
+
+    fn client_refused(&self, code: String) -> CredentialError {
+        CredentialError::ClientRefused { key: Box::new(self.key.clone()), code }
     }
 }
 
@@ -189,6 +196,8 @@ impl Transaction<'_> {
             }
             let begun = self.shared.clock.now();
             let outcome = self.shared.endpoint.refresh(&record).await;
+            // Read before the history is told, so that a note in the record is no younger than its event.
+            let answered = self.shared.clock.now();
             progress.tries += 1;
             report(self.shared, &record, &outcome, progress);
             let told = ended(&record, &outcome, progress);
@@ -200,9 +209,10 @@ impl Transaction<'_> {
                 Next::Bury { code } => return Ok(self.bury(record, code, evidence).await?),
                 Next::ClientRefused { code } => {
                     let unknown = progress.presentations.saturating_sub(1);
-                    self.save_or_warn(&given_up(record, unknown, None)).await;
-                    let key = Box::new(self.shared.key.clone());
-                    return Err(CredentialError::ClientRefused { key, code }.into());
+                    let record = client_refused(record, &code, unknown, answered);
+                    self.save_or_warn(&record).await;
+                    let error = self.shared.client_refused(code);
+                    return Ok(self.obtained_nothing(record, error, evidence)?);
                 }
                 Next::Again(pause) => {
                     tokio::time::sleep(pause).await;
@@ -217,7 +227,9 @@ impl Transaction<'_> {
                     let retry_at = self.shared.clock.now().after(retry_after);
                     let record = given_up(record, unknown, Some(retry_at));
                     self.save_or_warn(&record).await;
-                    return Ok(self.gave_up(record, problem, retry_after, evidence)?);
+                    let key = Box::new(self.shared.key.clone());
+                    let error = CredentialError::Temporary { key, problem, retry_after: Some(retry_after) };
+                    return Ok(self.obtained_nothing(record, error, evidence)?);
                 }
             }
         }
@@ -284,19 +296,16 @@ impl Transaction<'_> {
         Ok(token)
     }
 
-    /// Nothing was obtained. When the token must not be presented again, that is said now and not at the next try.
-    fn gave_up(
+    /// Nothing was obtained, because of `error`. When the token must not be presented again, that is said now and not
+    /// at the next try.
+    fn obtained_nothing(
         &self,
         record: Record,
-        problem: String,
-        retry_after: Duration,
+        error: CredentialError,
         evidence: Evidence,
     ) -> Result<AccessToken, CredentialError> {
         match decide(Some(&record), self.cause, self.shared.clock.now()) {
-            Decision::Exchange { .. } | Decision::RetryAt(_) => {
-                let key = Box::new(self.shared.key.clone());
-                Err(CredentialError::Temporary { key, problem, retry_after: Some(retry_after) })
-            }
+            Decision::Exchange { .. } | Decision::RetryAt(_) | Decision::ClientRefused { .. } => Err(error),
             Decision::SignInRequired(reason) => {
                 self.shared.withdraw();
                 self.shared.tell_required(Some(&record), &reason, evidence);

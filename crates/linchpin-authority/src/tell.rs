@@ -10,7 +10,7 @@ use linchpin_store::history::{
 use linchpin_store::{ExchangeMark, Fingerprint, LockError, LockRequest, Record, StoreError, UnixMs};
 
 use crate::credential::{Shared, lock};
-use crate::decide::{Cause, Decision};
+use crate::decide::{Cause, Decision, NO_EXCHANGE_BY_REFUSED_CLIENT};
 use crate::exchange::{Next, Progress};
 use crate::{CredentialError, SignInReason};
 
@@ -192,7 +192,7 @@ pub(crate) fn ended(
         let (follows, pause) = match next {
             Next::Save(_) => (Follows::Save, None),
             Next::Bury { .. } => (Follows::Bury, None),
-            Next::ClientRefused { .. } => (Follows::Keep, None),
+            Next::ClientRefused { .. } => (Follows::Keep, Some(NO_EXCHANGE_BY_REFUSED_CLIENT)),
             Next::Again(pause) => (Follows::Again, Some(*pause)),
             Next::Repeat => (Follows::Repeat, None),
             Next::GiveUp { retry_after, .. } => (Follows::GiveUp, Some(*retry_after)),

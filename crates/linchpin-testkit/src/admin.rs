@@ -56,6 +56,14 @@ pub(crate) fn handle(shared: &Shared, asked: Asked) -> Answer {
             shared.grants().refuse_access_tokens();
             done()
         }
+        (&Method::POST, "/forget-clients") => {
+            shared.grants().forget_clients();
+            done()
+        }
+        (&Method::POST, "/restore-clients") => {
+            shared.grants().restore_clients();
+            done()
+        }
         (&Method::POST, "/revoke-grants") => {
             shared.grants().revoke_all();
             done()

@@ -1,6 +1,6 @@
 //! Clients, codes, grants and tokens: the provider's memory and its strictness.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use rand::Rng as _;
@@ -75,6 +75,7 @@ pub(crate) struct Refreshed {
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
     pub(crate) clients: HashMap<String, RegisteredClient>,
+    forgotten: HashSet<String>,
     codes: HashMap<String, Code>,
     consents: Vec<Grant>,
     refresh: HashMap<String, Refresh>,
@@ -83,6 +84,20 @@ pub(crate) struct Grants {
 }
 
 impl Grants {
+    /// A client that is known by now.
+    pub(crate) fn client(&self, id: &str) -> Option<&RegisteredClient> {
+        self.clients.get(id).filter(|_| !self.forgotten.contains(id))
+    }
+
+    /// Refuses every client registered until now.
+    pub(crate) fn forget_clients(&mut self) {
+        self.forgotten.extend(self.clients.keys().cloned());
+    }
+
+    pub(crate) fn restore_clients(&mut self) {
+        self.forgotten.clear();
+    }
+
     /// A new secret text of this kind, remembered for the secret scan.
     pub(crate) fn plant(&mut self, kind: &str) -> String {
         const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";

@@ -191,6 +191,16 @@ impl Kit {
         self.shared.grants().refuse_access_tokens();
     }
 
+    /// From now on the provider refuses every client registered until now, as if it had lost their registrations.
+    pub fn forget_clients(&self) {
+        self.shared.grants().forget_clients();
+    }
+
+    /// It knows them again.
+    pub fn restore_clients(&self) {
+        self.shared.grants().restore_clients();
+    }
+
     /// Revokes every grant.
     pub fn revoke_grants(&self) {
         self.shared.grants().revoke_all();

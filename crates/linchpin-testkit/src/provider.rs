@@ -150,7 +150,7 @@ fn authorize(shared: &Shared, request: &Request<Bytes>) -> Answer {
     let asked = form(request.uri().query().unwrap_or_default().as_bytes());
     let config = shared.config().clone();
     let text = |name: &str| asked.get(name).map(String::as_str).unwrap_or_default();
-    let known = shared.grants().clients.get(text("client_id")).cloned();
+    let known = shared.grants().client(text("client_id")).cloned();
     // A wrong client or redirect URI must not be redirected to (RFC 6749 section 4.1.2.1).
     let Some(client) = known else { return answer(StatusCode::BAD_REQUEST, "text/plain", "unknown client") };
     if !client.redirect_uris.iter().any(|uri| uri == text("redirect_uri")) {
@@ -316,7 +316,7 @@ fn authenticate(shared: &Shared, headers: &HeaderMap, asked: &HashMap<String, St
     });
     let id = basic.as_ref().map(|(id, _)| id.clone()).or_else(|| asked.get("client_id").cloned())?;
     let grants = shared.grants();
-    let client = grants.clients.get(&id)?;
+    let client = grants.client(&id)?;
     let proven = match client.auth_method.as_str() {
         "none" => basic.is_none() && !asked.contains_key("client_secret"),
         "client_secret_basic" => basic.map(|(_, secret)| secret) == client.secret,

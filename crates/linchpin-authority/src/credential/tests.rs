@@ -385,15 +385,68 @@ async fn p11_a_token_that_has_not_ended_stays_in_use_when_its_refresh_fails() {
     assert_eq!(world.presented(), ["R1"]);
 }
 
+fn client_refused() -> Exchange {
+    Exchange::ClientRefused { code: "invalid_client".into() }
+}
+
 #[tokio::test(start_paused = true)]
-async fn p11_a_refused_client_keeps_its_tokens() {
-    let refused = Exchange::ClientRefused { code: "invalid_client".into() };
-    let world = world(1_100, Duration::ZERO, vec![refused]).await;
-    let outcome = world.credential.access_token(Wait::Transaction).await;
-    assert!(matches!(outcome, Err(CredentialError::ClientRefused { .. })), "{outcome:?}");
+async fn p11_a_refused_client_keeps_its_tokens_and_no_process_asks_again_for_half_a_minute() {
+    let world = world(1_100, Duration::ZERO, vec![client_refused(), client_refused()]).await;
+    let ask = async |credential: Credential| {
+        let outcome = credential.access_token(Wait::Transaction).await;
+        assert!(
+            matches!(&outcome, Err(CredentialError::ClientRefused { code, .. }) if code == "invalid_client"),
+            "{outcome:?}"
+        );
+    };
+    ask(world.credential.clone()).await;
     let saved = world.saved().await;
     assert!(saved.is_renewable());
     assert_eq!(saved.exchange, None);
+    assert_eq!(saved.client_refusal().map(|refused| refused.at_ms), Some(UnixMs(1_100_000)));
+
+    // Neither the lock is taken for that nor a request sent, and nothing is saved.
+    let lock = LockRequest { purpose: "test", within: Duration::ZERO };
+    let guard = world.store.lock(&key(), lock).await.expect("free");
+    world.set_time(1_129);
+    for credential in [world.credential.clone(), world.another_process(), world.another_process()] {
+        ask(credential).await;
+    }
+    drop(guard);
+    assert_eq!(world.saved().await, saved);
+    assert_eq!(world.presented(), ["R1"]);
+
+    // Tried again once, and left alone again.
+    world.set_time(1_130);
+    ask(world.another_process()).await;
+    ask(world.credential.clone()).await;
+    assert_eq!(world.presented(), ["R1", "R1"]);
+    // Somebody has restored the client.
+    world.set_time(1_160);
+    assert_eq!(token(&world.another_process().access_token(Wait::Transaction).await), "A2");
+    assert_eq!(world.saved().await.client_refused, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_a_token_that_has_not_ended_stays_in_use_when_the_client_is_refused() {
+    let world = world(1_057, Duration::ZERO, vec![client_refused()]).await;
+    // In its last moments, for a process that has not used it before, and for one that finds the note.
+    for credential in [world.another_process(), world.another_process()] {
+        assert_eq!(token(&credential.access_token(Wait::Transaction).await), "A1");
+    }
+    // Unless the server refuses it.
+    let outcome = world.another_process().recover(&a("A1"), Wait::Transaction).await;
+    assert!(matches!(outcome, Err(CredentialError::ClientRefused { .. })), "{outcome:?}");
+    assert_eq!(world.presented(), ["R1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn p12_a_new_sign_in_is_renewed_at_once_whatever_became_of_the_client_before_it() {
+    let world = world(1_100, Duration::ZERO, vec![client_refused()]).await;
+    assert!(world.credential.access_token(Wait::Transaction).await.is_err());
+    world.another_process().sign_in(record("B1", "S1")).await.expect("saved");
+    assert_eq!(token(&world.credential.access_token(Wait::Transaction).await), "A2");
+    assert_eq!(world.presented(), ["R1", "S1"]);
 }
 
 #[tokio::test(start_paused = true)]

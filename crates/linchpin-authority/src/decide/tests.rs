@@ -1,4 +1,6 @@
-use linchpin_store::{Client, ClientAuthMethod, DeadToken, ExchangeMark, RefusedToken, Registration, Secret};
+use linchpin_store::{
+    Client, ClientAuthMethod, DeadToken, ExchangeMark, RefusedClient, RefusedToken, Registration, Secret,
+};
 
 use super::*;
 
@@ -389,6 +391,96 @@ fn p06_every_row_of_the_decision() {
     }
 }
 
+/// The note that client `id` was refused.
+fn client_refused(id: &str, at_ms: UnixMs) -> RefusedClient {
+    RefusedClient { client_id: id.into(), code: "invalid_client".into(), at_ms }
+}
+
+#[test]
+fn p11_after_a_client_was_refused_nobody_exchanges_for_half_a_minute() {
+    use Decision::{Adopt, Exchange, RetryAt, SignInRequired};
+    let first = Exchange { presentations: 1 };
+    let left_alone = Decision::ClientRefused { code: "invalid_client".into() };
+    let start = Cause::Ended(None);
+    let near_end = Cause::Ended(Some(fp("A")));
+    let refused_a = Cause::Refused(fp("A"));
+    let minute = Cause::Short(fp("A"), Duration::from_secs(60));
+    let second = Duration::from_secs(1);
+    let soon = NOW.after(20 * second);
+    let just_now = |change: fn(&mut Record)| {
+        with(|record| {
+            record.client_refused = Some(client_refused("c", NOW.before(second)));
+            change(record);
+        })
+    };
+    let ended_and = |change: fn(&mut Record)| Record { expires_at_ms: Some(NOW), ..just_now(change) };
+    let at = |id: &str, at_ms: UnixMs| Record {
+        client_refused: Some(client_refused(id, at_ms)),
+        ..ended_and(|_| {})
+    };
+
+    let rows: Vec<(&str, Record, &Cause, Decision)> = vec![
+        ("fresh", just_now(|_| {}), &start, Adopt),
+        ("ended", just_now(ended), &start, left_alone.clone()),
+        ("near its end: in use", just_now(nearly_ended), &near_end, Adopt),
+        ("last moments: in use to its very end", just_now(in_its_last_moments), &near_end, Adopt),
+        ("more life needed: what is there is used", just_now(nearly_ended), &minute, Adopt),
+        ("the access token refused, too", just_now(|_| {}), &refused_a, left_alone.clone()),
+        ("at this moment", at("c", NOW), &start, left_alone.clone()),
+        ("29 s ago", at("c", NOW.before(29 * second)), &start, left_alone.clone()),
+        ("30 s ago: tried again", at("c", NOW.before(30 * second)), &start, first.clone()),
+        ("by a clock a little ahead", at("c", NOW.after(29 * second)), &start, left_alone.clone()),
+        ("by a clock that was set back since", at("c", NOW.after(30 * second)), &start, first.clone()),
+        ("another client", at("d", NOW), &start, first),
+        (
+            "under the mark of a presentation before it",
+            ended_and(|r| r.exchange = Some(mark("R", 1, 40))),
+            &start,
+            left_alone.clone(),
+        ),
+        (
+            "the same half a minute later: the one repeat",
+            Record { exchange: Some(mark("R", 1, 40)), ..at("c", NOW.before(30 * second)) },
+            &start,
+            Exchange { presentations: 2 },
+        ),
+        (
+            "presented twice, the outcome unknown",
+            ended_and(|r| r.exchange = Some(mark("R", 2, 40))),
+            &start,
+            SignInRequired(SignInReason::OutcomeUnknown),
+        ),
+        ("dead", ended_and(|r| r.dead = Some(dead("R"))), &start, refused_for_good()),
+        (
+            "no refresh token",
+            ended_and(|r| r.refresh_token = None),
+            &start,
+            SignInRequired(SignInReason::NotRenewable),
+        ),
+        (
+            "the access token refused right after its own exchange",
+            just_now(|r| r.refused = Some(refused("A", 1))),
+            &refused_a,
+            SignInRequired(SignInReason::RefusedAfterExchange),
+        ),
+        (
+            "to be left alone until a time that was noted after it",
+            Record { retry_at_ms: Some(soon), ..at("c", NOW) },
+            &start,
+            RetryAt(soon),
+        ),
+        (
+            "left alone long enough, and the client refused since",
+            Record { retry_at_ms: Some(NOW), ..at("c", NOW) },
+            &start,
+            left_alone,
+        ),
+    ];
+    for (row, record, cause, expected) in rows {
+        assert_eq!(decide(Some(&record), cause, NOW), expected, "{row}");
+    }
+}
+
 #[test]
 fn p10_what_a_client_signs_in_with_is_not_spent_by_being_presented() {
     type Row = (&'static str, fn(&mut Record), Decision);
@@ -403,8 +495,13 @@ fn p10_what_a_client_signs_in_with_is_not_spent_by_being_presented() {
     };
     let start = Cause::Ended(None);
     let first = Decision::Exchange { presentations: 1 };
-    let rows: [Row; 5] = [
+    let rows: [Row; 6] = [
         ("ended", |_| {}, first.clone()),
+        (
+            "refused a moment ago",
+            |r| r.client_refused = Some(client_refused("c", NOW)),
+            Decision::ClientRefused { code: "invalid_client".into() },
+        ),
         ("presented twice without an answer", |r| r.exchange = Some(mark("S", 2, 1)), first.clone()),
         ("refused for good", |r| r.dead = Some(dead("S")), refused_for_good()),
         ("another secret since", |r| r.dead = Some(dead("older")), first),

@@ -106,6 +106,27 @@ fn p11_burying_changes_nothing_but_the_note() {
 }
 
 #[test]
+fn p11_a_refused_client_is_noted_until_a_renewal_and_costs_no_token() {
+    let plain = crate::credential::tests::record("A1", "R1");
+    let once = marked(Record { retry_at_ms: Some(UnixMs(6)), ..plain.clone() }, 1, UnixMs(7));
+    let after = client_refused(once.clone(), "invalid_client", 0, UnixMs(8));
+    let refused = RefusedClient { client_id: "c".into(), code: "invalid_client".into(), at_ms: UnixMs(8) };
+    let generation = once.generation + 1;
+    assert_eq!(after, Record { client_refused: Some(refused), generation, ..plain }, "and nothing else");
+
+    // A presentation before it may have been acted on all the same.
+    let after = client_refused(marked(once, 2, UnixMs(8)), "invalid_client", 1, UnixMs(9));
+    assert_eq!(after.exchange.as_ref().map(|mark| mark.presentations), Some(1));
+    // It outlasts what says nothing about the client.
+    let given_up = given_up(after.clone(), 0, Some(UnixMs(10)));
+    assert_eq!(given_up.client_refused, after.client_refused);
+
+    let answer =
+        TokenAnswer { access_token: Secret::new("A2"), refresh_token: None, expires_in: None, scopes: None };
+    assert_eq!(rotated(after, answer, UnixMs(11)).client_refused, None);
+}
+
+#[test]
 fn f11_a_mark_older_than_the_lock_may_be_of_an_exchange_that_is_running() {
     let plain = crate::credential::tests::record("A1", "R1");
     let under_mark = marked(plain.clone(), 1, UnixMs(5_000));

@@ -10,11 +10,12 @@ use crate::SignInReason;
 use crate::decide::Decision;
 
 /// Everything that a transaction comes to.
-pub(super) const EVERYTHING: [&str; 15] = [
+pub(super) const EVERYTHING: [&str; 16] = [
     "adopted",
     "first presentation",
     "repeat",
     "left alone",
+    "client left alone",
     "not signed in",
     "not renewable",
     "dead",
@@ -34,6 +35,8 @@ pub(super) struct Ledger {
     pub(super) seen: BTreeMap<&'static str, usize>,
     /// How much time has passed, whatever the clock was set to.
     pub(super) passed: Duration,
+    /// How many days the machine's clock is ahead of what it was at first.
+    pub(super) days_ahead: i32,
     /// Requests sent.
     pub(super) sent: usize,
     /// The access token that the record must have: of the last rotation that a live process received, or of a later
@@ -41,6 +44,8 @@ pub(super) struct Ledger {
     pub(super) expected: Option<Secret>,
     /// When each access token was refused right after its own exchange.
     pub(super) refused_again: HashMap<String, Duration>,
+    /// When the client was refused last, and how far ahead the clock was; `None` once it was accepted or replaced.
+    client_refused: Option<(Duration, i32)>,
     /// How often each refresh token was presented with an unknown outcome since it last worked.
     unknown: HashMap<String, u32>,
     /// How often it was marked.
@@ -81,6 +86,7 @@ impl Ledger {
             Decision::Exchange { presentations: 1 } => "first presentation",
             Decision::Exchange { .. } => "repeat",
             Decision::RetryAt(_) => "left alone",
+            Decision::ClientRefused { .. } => "client left alone",
             Decision::SignInRequired(reason) => match reason {
                 SignInReason::NotSignedIn => "not signed in",
                 SignInReason::NotRenewable => "not renewable",
@@ -97,6 +103,23 @@ impl Ledger {
         assert!(!self.dead.contains(&token), "a dead token is presented (P10)");
         let unknown = self.unknown.get(&token).copied().unwrap_or(0);
         assert!(unknown < PRESENTATIONS, "a token of unknown outcome is presented a third time (P10)");
+        assert!(!self.is_client_left_alone(), "presented for a client that was just refused (P11)");
+    }
+
+    /// Whether nobody is to present anything for the client. A clock that was set since ends that at once.
+    pub(super) fn is_client_left_alone(&self) -> bool {
+        self.client_refused.is_some_and(|(at, days_ahead)| {
+            self.passed < at + Duration::from_secs(30) && self.days_ahead == days_ahead
+        })
+    }
+
+    pub(super) fn note_client_refused(&mut self) {
+        self.client_refused = Some((self.passed, self.days_ahead));
+    }
+
+    /// The provider accepted the client, or there is another one.
+    pub(super) fn client_known(&mut self) {
+        self.client_refused = None;
     }
 
     pub(super) fn note_presentation(&mut self, record: &Record, outcome: &Exchange) {

@@ -142,6 +142,8 @@ impl State {
             return self.go(process, At::PreLock(exchanging.why, Some(exchanging.record), None));
         }
         self.truth.dead_presented |= self.truth.dead & exchanging.record.token.bit() != 0;
+        self.truth.pause_broken |=
+            self.truth.client_refused == Some((exchanging.record.token.grant, self.now));
         self.processes[process].at = At::Sent(exchanging, None);
     }
 
@@ -165,6 +167,7 @@ impl State {
                 self.go(process, At::Deleting(exchanging.record.token));
             }
             Follows::Bury => self.bury(protocol, process, exchanging),
+            Follows::ClientRefused => self.keep(protocol, process, exchanging),
             Follows::Again => self.processes[process].at = At::Marked(exchanging),
             Follows::Repeat => {
                 exchanging.presentations += 1;
@@ -173,12 +176,28 @@ impl State {
             Follows::GiveUp(unknown) => {
                 let record = real::given_up(exchanging.record, unknown, self.now);
                 self.save_or_warn(process, record);
-                let decided = real::decide(Some(record), exchanging.why, self.now);
-                // What would be tried again is a temporary failure by now.
-                let decided = if let Decided::Exchange(_) = decided { Decided::LeaveAlone } else { decided };
-                self.settle_as(process, decided, Some(record));
+                self.obtained_nothing(process, exchanging.why, record);
             }
         }
+    }
+
+    /// The client was refused.
+    fn keep(&mut self, protocol: &Protocol, process: usize, exchanging: Exchanging) {
+        let mut record = real::client_refused(exchanging.record, exchanging.presentations - 1, self.now);
+        if protocol.mutant == Some(Mutant::ForgetsTheClient) {
+            record.client_refused = None;
+        }
+        if self.save_or_warn(process, record) {
+            self.truth.client_refused = Some((record.token.grant, self.now));
+        }
+        self.obtained_nothing(process, exchanging.why, record);
+    }
+
+    fn obtained_nothing(&mut self, process: usize, why: Why, record: Kept) {
+        let decided = real::decide(Some(record), why, self.now);
+        // What would be tried again is a failure by now.
+        let decided = if let Decided::Exchange(_) = decided { Decided::LeaveAlone } else { decided };
+        self.settle_as(process, decided, Some(record));
     }
 
     fn bury(&mut self, protocol: &Protocol, process: usize, exchanging: Exchanging) {

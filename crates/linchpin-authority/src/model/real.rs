@@ -8,7 +8,9 @@ use std::thread::LocalKey;
 use std::time::Duration;
 
 use linchpin_oauth::{Exchange, TokenAnswer};
-use linchpin_store::{DeadToken, ExchangeMark, Fingerprint, Record, RefusedToken, Secret, UnixMs};
+use linchpin_store::{
+    DeadToken, ExchangeMark, Fingerprint, Record, RefusedClient, RefusedToken, Secret, UnixMs,
+};
 
 use super::state::{Kept, Outcome, Token, Why};
 use crate::SignInReason;
@@ -18,6 +20,7 @@ use crate::exchange::{Next, Progress};
 const TICK: Duration = Duration::from_secs(60);
 const EPOCH: u64 = 1_000_000_000_000;
 const CODE: &str = "invalid_grant";
+const CLIENT_CODE: &str = "invalid_client";
 
 /// A [`Decision`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,7 @@ pub(super) enum Decided {
 pub(super) enum Follows {
     Save(Token),
     Bury,
+    ClientRefused,
     Again,
     Repeat,
     GiveUp(u8),
@@ -57,6 +61,7 @@ enum Change {
     Rotated(Token),
     Buried(Option<Token>),
     GivenUp(u8),
+    ClientRefused(u8),
 }
 
 fn remembered<K: Hash + Eq + Copy, V: Copy>(
@@ -81,7 +86,7 @@ pub(super) fn decide(record: Option<Kept>, why: Why, now: u8) -> Decided {
         match crate::decide::decide(record.map(real).as_ref(), &cause, time(now)) {
             Decision::Adopt => Decided::Adopt,
             Decision::Exchange { presentations } => Decided::Exchange(small(presentations)),
-            Decision::RetryAt(_) => Decided::LeaveAlone,
+            Decision::RetryAt(_) | Decision::ClientRefused { .. } => Decided::LeaveAlone,
             Decision::SignInRequired(reason) => Decided::SignIn(reason == SignInReason::OutcomeUnknown),
         }
     })
@@ -93,6 +98,7 @@ pub(super) fn next(outcome: Outcome, tries: u8, presentations: u8) -> Follows {
         let real = match outcome {
             Outcome::Rotated(token) => Exchange::Rotated(answer(token)),
             Outcome::Refused => Exchange::Refused { code: CODE.to_owned() },
+            Outcome::ClientRefused => Exchange::ClientRefused { code: CLIENT_CODE.to_owned() },
             Outcome::NotSent => Exchange::NotSent { problem: problem() },
             Outcome::Unknown => Exchange::Unknown { problem: problem() },
         };
@@ -103,7 +109,7 @@ pub(super) fn next(outcome: Outcome, tries: u8, presentations: u8) -> Follows {
             Next::Again(_) => Follows::Again,
             Next::Repeat => Follows::Repeat,
             Next::GiveUp { unknown, .. } => Follows::GiveUp(small(unknown)),
-            Next::ClientRefused { .. } => unreachable!("no client is refused here"),
+            Next::ClientRefused { .. } => Follows::ClientRefused,
         }
     })
 }
@@ -128,6 +134,10 @@ pub(super) fn given_up(record: Kept, unknown: u8, now: u8) -> Kept {
     becomes(Change::GivenUp(unknown), record, now)
 }
 
+pub(super) fn client_refused(record: Kept, unknown: u8, now: u8) -> Kept {
+    becomes(Change::ClientRefused(unknown), record, now)
+}
+
 fn becomes(change: Change, record: Kept, now: u8) -> Kept {
     remembered(&BECOMES, (change, record, now), || {
         let record = real(record);
@@ -141,6 +151,9 @@ fn becomes(change: Change, record: Kept, now: u8) -> Kept {
             Change::GivenUp(unknown) => {
                 let retry_at = time(now).after(Duration::from_secs(2));
                 crate::exchange::given_up(record, unknown.into(), Some(retry_at))
+            }
+            Change::ClientRefused(unknown) => {
+                crate::exchange::client_refused(record, CLIENT_CODE, unknown.into(), time(now))
             }
         })
     })
@@ -197,6 +210,7 @@ fn answer(token: Token) -> TokenAnswer {
 }
 
 fn real(kept: Kept) -> Record {
+    let record = crate::credential::tests::record("", "");
     Record {
         access_token: access(kept.token),
         refresh_token: Some(refresh(kept.token)),
@@ -217,7 +231,12 @@ fn real(kept: Kept) -> Record {
             .refused
             .map(|(token, at)| RefusedToken { fingerprint: access(token).fingerprint(), at_ms: time(at) }),
         retry_at_ms: kept.retry_after.map(|at| time(at).after(Duration::from_secs(2))),
-        ..crate::credential::tests::record("", "")
+        client_refused: kept.client_refused.map(|at| RefusedClient {
+            client_id: record.client.id.clone(),
+            code: CLIENT_CODE.to_owned(),
+            at_ms: time(at),
+        }),
+        ..record
     }
 }
 
@@ -231,6 +250,7 @@ fn kept(record: &Record) -> Kept {
             .map(|mark| (token(&mark.fingerprint), small(mark.presentations), tick(mark.at_ms))),
         dead: record.dead.as_ref().map(|dead| token(&dead.fingerprint)),
         refused: record.refused.as_ref().map(|refused| (token(&refused.fingerprint), tick(refused.at_ms))),
+        client_refused: record.client_refused.as_ref().map(|refused| tick(refused.at_ms)),
         retry_after: record.retry_at_ms.map(tick),
     }
 }

@@ -12,6 +12,7 @@ const NONE: Budget = Budget {
     losses: 0,
     unsent: 0,
     refusals: 0,
+    client_refusals: 0,
     sign_ins: 0,
     sign_outs: 0,
     removals: 0,
@@ -73,6 +74,14 @@ fn p06_three_processes_break_no_promise() {
     }
 }
 
+#[test]
+fn p11_a_client_that_is_refused_now_and_then_breaks_no_promise() {
+    for grace in [true, false] {
+        let budget = Budget { ticks: 1, crashes: 1, losses: 1, client_refusals: 2, sign_ins: 1, ..NONE };
+        check("a client refused twice, a death, a loss, a sign-in, a minute", protocol(2, grace, budget));
+    }
+}
+
 /// For once in a while: `cargo test -p linchpin-authority -- --ignored --nocapture larger_bounds`.
 #[test]
 #[ignore = "takes minutes"]
@@ -130,6 +139,11 @@ fn p11_deleting_whatever_is_there_on_a_refusal_is_found_out() {
 #[test]
 fn p10_forgetting_a_refusal_is_found_out() {
     is_found(Mutant::ForgetsTheDead, false, Budget { losses: 1, ..NONE }, DEAD);
+}
+
+#[test]
+fn p11_forgetting_that_the_client_was_refused_is_found_out() {
+    is_found(Mutant::ForgetsTheClient, true, Budget { client_refusals: 1, ..NONE }, PAUSE);
 }
 
 #[test]

@@ -26,13 +26,23 @@ pub(super) struct Kept {
     pub(super) mark: Option<(Token, u8, u8)>,
     pub(super) dead: Option<Token>,
     pub(super) refused: Option<(Token, u8)>,
+    /// When its client was refused.
+    pub(super) client_refused: Option<u8>,
     /// The tick for which the provider is to be left alone.
     pub(super) retry_after: Option<u8>,
 }
 
 impl Kept {
     pub(super) fn new(token: Token, obtained: u8) -> Self {
-        Self { token, obtained, mark: None, dead: None, refused: None, retry_after: None }
+        Self {
+            token,
+            obtained,
+            mark: None,
+            dead: None,
+            refused: None,
+            client_refused: None,
+            retry_after: None,
+        }
     }
 }
 
@@ -48,6 +58,7 @@ pub(super) enum Why {
 pub(super) enum Outcome {
     Rotated(Token),
     Refused,
+    ClientRefused,
     NotSent,
     Unknown,
 }
@@ -150,6 +161,8 @@ pub(super) struct Budget {
     pub(super) unsent: u8,
     /// Access tokens refused by the server.
     pub(super) refusals: u8,
+    /// Requests that the provider answers by refusing the client.
+    pub(super) client_refusals: u8,
     pub(super) sign_ins: u8,
     pub(super) sign_outs: u8,
     /// Lock files removed.
@@ -175,6 +188,9 @@ pub(super) struct Truth {
     /// Refresh tokens whose refusal was noted.
     pub(super) dead: u32,
     pub(super) dead_presented: bool,
+    /// The grant whose client was refused and when, since that was noted.
+    pub(super) client_refused: Option<(u8, u8)>,
+    pub(super) pause_broken: bool,
     pub(super) replays: bool,
     /// Something was lost or somebody died.
     pub(super) excused: bool,

@@ -17,6 +17,8 @@ pub(super) struct Manners {
     pub(super) grace: bool,
     /// How many requests or answers get lost at most.
     pub(super) losses: u32,
+    /// Has forgotten the client.
+    pub(super) refuses_client: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,9 @@ impl StrictProvider {
         let mut books = self.books();
         let grant = grant(token);
         *books.presented.entry(token.to_owned()).or_default() += 1;
+        if self.manners.refuses_client {
+            return Exchange::ClientRefused { code: "invalid_client".into() };
+        }
         if books.ended.contains(grant) {
             return refused();
         }

@@ -122,9 +122,37 @@ fn p16_a_refusal_that_several_processes_get_makes_one_exchange_under_any_schedul
 }
 
 #[test]
+fn p11_a_refused_client_is_presented_for_once_under_any_schedule() {
+    explore("storm of 3 processes with 2 calls each, the client refused", || {
+        let world = World::new(Manners { refuses_client: true, ..Manners::default() });
+        let calls: Vec<_> = (0..3)
+            .map(|_| world.process())
+            .flat_map(|process| [call(&process, false), call(&process, false)])
+            .collect();
+        for outcome in join(calls).into_iter().flatten() {
+            assert!(matches!(outcome, Err(CredentialError::ClientRefused { .. })), "{outcome:?}");
+        }
+        world.check_without_losses();
+        assert_eq!(world.provider.books().presented.len(), 1);
+        // The tokens are kept, and nobody is in doubt about them.
+        let saved = world.store.record().expect("a record");
+        assert_eq!((saved.refresh_token, saved.exchange), (first().refresh_token, None));
+    });
+    explore("a sign-in while the client is refused", || {
+        let world = World::new(Manners { refuses_client: true, ..Manners::default() });
+        let calls = [call(&world.process(), false), call(&world.process(), false)];
+        join([sign_in(world.process(), "second")]);
+        join(calls);
+        world.check_without_losses();
+        let saved = world.store.record().expect("a record");
+        assert_eq!((saved.access_token.expose(), saved.client_refused), ("browser second", None));
+    });
+}
+
+#[test]
 fn p10_lost_answers_cost_two_presentations_and_with_grace_nothing() {
     explore("an answer lost, with grace", || {
-        let world = World::new(Manners { grace: true, losses: 1 });
+        let world = World::new(Manners { grace: true, losses: 1, ..Manners::default() });
         let calls = [call(&world.process(), false), call(&world.process(), false)];
         for outcome in join(calls).into_iter().flatten() {
             assert_eq!(outcome.expect("a token").secret().expose(), "access of first R1");
@@ -133,7 +161,7 @@ fn p10_lost_answers_cost_two_presentations_and_with_grace_nothing() {
         assert_eq!(world.provider.books().replays, 0);
     });
     explore("two answers lost, without grace", || {
-        let world = World::new(Manners { grace: false, losses: 2 });
+        let world = World::new(Manners { losses: 2, ..Manners::default() });
         let calls = [call(&world.process(), false), call(&world.process(), false)];
         for outcome in join(calls).into_iter().flatten() {
             match outcome {

@@ -310,7 +310,7 @@ async fn f18_only_invalid_grant_leaves_a_tombstone_and_it_is_of_one_token() {
         assert_eq!(world.tokens(), before, "{code}");
         assert_eq!(record.get("dead").is_some(), is_final, "{code}: {record}");
         let requests = world.presentations();
-        world.change_record(|record| record["retry_at_ms"] = json!(1));
+        world.end_pauses();
         let again = world.ask_for_a_token().await;
         let counts = world.kit.counts();
         if is_final {

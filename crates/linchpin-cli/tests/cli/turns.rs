@@ -3,9 +3,10 @@
 
 use std::process::Stdio;
 
-use linchpin_testkit::{Endpoint, Fault, browse};
+use linchpin_testkit::browse;
+use serde_json::json;
 
-use crate::world::{World, until};
+use crate::world::{World, initialize, storm, until};
 
 /// `linchpin login` that waits for its person, or for its turn.
 fn login(world: &World, more: &[&str]) -> tokio::process::Child {
@@ -150,15 +151,11 @@ async fn p11_a_client_that_the_provider_forgot_keeps_its_tokens_and_the_next_sig
     let world = World::signed_in(|_| {}).await;
     world.expire();
     let before = world.record().expect("saved");
-    world.kit.fault(Fault::replace(
-        Endpoint::Token,
-        401,
-        &[("content-type", "application/json")],
-        r#"{"error":"invalid_client"}"#,
-    ));
-    let ran = world.run(&["call", &world.url(), "count", r#"{"nonce":"n"}"#]).await;
+    world.kit.forget_clients();
+    let call = async || world.run(&["call", &world.url(), "count", r#"{"nonce":"n"}"#]).await;
+    let ran = call().await;
     assert_eq!(ran.code, 3, "{ran:?}");
-    let told = ran.one_line_error();
+    let told = ran.one_line_error().to_owned();
     assert!(told.contains("refused this client (invalid_client)"), "{told}");
     assert!(told.contains(&format!("run `linchpin login {}` to register anew", world.url())), "{told}");
     let after = world.record().expect("kept");
@@ -166,15 +163,60 @@ async fn p11_a_client_that_the_provider_forgot_keeps_its_tokens_and_the_next_sig
         assert_eq!(after[field], before[field], "{field}");
     }
     assert_eq!((after.get("dead"), after.get("exchange")), (None, None));
+    let refused = &after["client_refused"];
+    assert_eq!(
+        (&refused["client_id"], &refused["code"]),
+        (&before["client"]["id"], &json!("invalid_client"))
+    );
 
-    // The provider knows it again: nothing was lost.
-    world.kit.clear_faults();
-    let ran = world.run(&["call", &world.url(), "count", r#"{"nonce":"n"}"#]).await;
+    // The provider knows it again: nothing was lost, and half a minute later it is asked.
+    world.kit.restore_clients();
+    let ran = call().await;
+    assert_eq!((ran.code, ran.one_line_error()), (3, told.as_str()), "the same once more");
+    assert_eq!(world.presentations(), 1);
+    world.end_pauses();
+    let ran = call().await;
     assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(world.record().expect("kept").get("client_refused"), None);
 
     let counts = world.kit.counts();
     assert_eq!((counts.exchanges, counts.replays, counts.registrations), (1, 0, 0), "{counts:?}");
     assert_eq!(world.login(&[]).await.code, 0);
     assert_eq!(world.kit.counts().registrations, 1);
     assert_ne!(world.record().expect("saved")["client"]["id"], before["client"]["id"]);
+}
+
+#[tokio::test]
+async fn p11_thirty_requests_of_three_processes_after_a_client_was_refused_cost_one_presentation() {
+    let world = World::signed_in(|_| {}).await;
+    let bridges = world.bridges(3);
+    initialize(&bridges).await;
+    world.expire();
+    world.kit.forget_clients();
+    let tally = storm(&bridges, 10, "refused").await;
+    assert_eq!((tally.made, tally.answered, world.presentations()), (30, 0, 1), "{tally:?}");
+    assert!(
+        tally.errors.iter().all(|error| error.contains("refused this client (invalid_client)")),
+        "{tally:?}"
+    );
+    // One exchange is told of, and none of the requests that asked for nothing.
+    let ended: Vec<_> =
+        world.events().into_iter().filter(|event| event["kind"] == "exchange_ended").collect();
+    assert_eq!(ended.len(), 1, "{ended:?}");
+    let ran = world.run(&["log", &world.url()]).await;
+    let line = "the provider refused this client (invalid_client); the tokens are kept, nobody asks again for 30 s, \
+                and the next sign-in registers anew";
+    assert_eq!(ran.stdout.matches(line).count(), 1, "{ran:?}");
+
+    assert_eq!(world.login(&[]).await.code, 0);
+    let tally = storm(&bridges, 10, "registered").await;
+    assert_eq!((tally.answered, world.presentations()), (30, 1), "{tally:?}");
+    // The new client's sign-in renews like any other.
+    world.expire();
+    let tally = storm(&bridges, 1, "renewed").await;
+    assert_eq!((tally.answered, world.presentations()), (3, 2), "{tally:?}");
+    world.close(bridges).await;
+    println!(
+        "p11: 30 requests of 3 processes, the client refused: 1 presentation; after a login 33 of 33 answered"
+    );
 }

@@ -271,6 +271,16 @@ impl World {
         });
     }
 
+    /// The pauses that the record notes are over: the provider may be asked again.
+    pub(crate) fn end_pauses(&self) {
+        self.change_record(|record| {
+            record["retry_at_ms"] = json!(1);
+            if let Some(refused) = record.get_mut("client_refused") {
+                refused["at_ms"] = json!(1);
+            }
+        });
+    }
+
     pub(crate) fn note(&self, printed: &str) {
         self.printed.lock().expect("no panic").push(printed.to_owned());
     }

@@ -3,10 +3,6 @@
 use super::*;
 use crate::Moved;
 
-fn client_refused() -> Exchange {
-    Exchange::ClientRefused { code: "invalid_client".into() }
-}
-
 fn unavailable() -> Exchange {
     Exchange::Unavailable { problem: "answered 503".into(), retry_after: None }
 }
@@ -33,17 +29,38 @@ async fn p16_a_refused_token_is_not_what_a_renewal_that_failed_gives_back() {
 
 #[tokio::test(start_paused = true)]
 async fn p14_after_a_background_renewal_failed_the_next_one_waits() {
-    let world = world(1_040, Duration::ZERO, vec![client_refused(), client_refused()]).await;
+    let world = world(1_040, Duration::ZERO, vec![]).await;
+    world.store.refuse_saves(Some("the disk is full"));
+    assert!(world.credential.current().is_some());
+    settle().await;
+    world.store.refuse_saves(None);
     for _ in 0..10 {
         assert!(world.credential.current().is_some());
         settle().await;
         tokio::time::advance(Duration::from_millis(400)).await;
     }
-    assert_eq!(world.presented().len(), 1, "4 s of requests");
+    assert_eq!(world.presented().len(), 0, "4 s of requests");
     tokio::time::advance(Duration::from_secs(2)).await;
     assert!(world.credential.current().is_some());
     settle().await;
-    assert_eq!(world.presented().len(), 2, "after 5 s once more");
+    assert_eq!(world.presented().len(), 1, "after 5 s once more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_after_the_client_was_refused_no_background_renewal_presents_anything_for_half_a_minute() {
+    let world = world(2_000, Duration::ZERO, vec![client_refused(), client_refused()]).await;
+    // Near its end for the whole of the last minute.
+    let longer = Record { expires_at_ms: Some(UnixMs(2_050_000)), ..record("A1", "R1") };
+    world.credential.sign_in(longer).await.expect("saved");
+    let mut presented = Vec::new();
+    for at_s in 2_000..2_040 {
+        world.set_time(at_s);
+        assert_eq!(world.credential.current(), Some(a("A1")), "in use at {at_s} s");
+        settle().await;
+        presented.push(world.presented().len());
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    assert_eq!((presented[0], presented[29], presented[39]), (1, 1, 2), "{presented:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -97,7 +97,7 @@ async fn each_outcome_is_told_with_what_follows() {
             ],
         ),
         (
-            vec![Exchange::ClientRefused { code: "invalid_client".into() }],
+            vec![client_refused()],
             vec!["exchange_begun ended 1", "exchange_ended 1 client_refused keep invalid_client"],
         ),
         (
@@ -278,6 +278,21 @@ async fn p08_p09_saves_that_fail_are_told() {
     assert_eq!(in_words(&events[2]), "exchange_ended 1 rotated save");
     assert_eq!(events[3..5], [unsaved(true, 1), unsaved(true, 2)]);
     assert_eq!((in_words(&events[5]), events.len()), ("renewed 2".to_owned(), 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p11_that_the_client_was_refused_is_told_once_with_its_pause() {
+    let told = told(1_100, vec![client_refused()]).await;
+    for _ in 0..3 {
+        assert!(told.token().await.is_err());
+    }
+    let [_, What::ExchangeEnded { pause_ms, .. }] = told.events()[..] else { panic!("{:?}", told.story()) };
+    assert_eq!(pause_ms, Some(30_000));
+
+    // Where a token stays in use, that is told too.
+    let told = self::told(1_057, vec![client_refused()]).await;
+    assert_eq!(told.token().await.expect("live"), a("A1"));
+    assert_eq!(told.story().last().expect("told"), "kept");
 }
 
 #[tokio::test(start_paused = true)]

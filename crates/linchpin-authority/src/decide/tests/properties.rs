@@ -19,22 +19,27 @@ fn any_record() -> impl Strategy<Value = Record> {
         prop::option::of(any_token()),
         prop::option::of((any_token(), time())),
         prop::option::of(time()),
+        prop::option::of((prop::sample::select(vec!["c", "d"]), time())),
     )
-        .prop_map(|(access, refresh, obtained, ends, exchange, dead_token, refused, retry)| Record {
-            access_token: Secret::new(access),
-            refresh_token: refresh.map(Secret::new),
-            obtained_at_ms: UnixMs(obtained),
-            expires_at_ms: ends.map(UnixMs),
-            exchange: exchange.map(|(token, presentations, at)| ExchangeMark {
-                fingerprint: fp(token),
-                presentations,
-                at_ms: UnixMs(at),
-                pid: 1,
-            }),
-            dead: dead_token.map(dead),
-            refused: refused.map(|(token, at)| RefusedToken { fingerprint: fp(token), at_ms: UnixMs(at) }),
-            retry_at_ms: retry.map(UnixMs),
-            ..record()
+        .prop_map(|(access, refresh, obtained, ends, exchange, dead_token, refused, retry, client)| {
+            Record {
+                access_token: Secret::new(access),
+                refresh_token: refresh.map(Secret::new),
+                obtained_at_ms: UnixMs(obtained),
+                expires_at_ms: ends.map(UnixMs),
+                exchange: exchange.map(|(token, presentations, at)| ExchangeMark {
+                    fingerprint: fp(token),
+                    presentations,
+                    at_ms: UnixMs(at),
+                    pid: 1,
+                }),
+                dead: dead_token.map(dead),
+                refused: refused
+                    .map(|(token, at)| RefusedToken { fingerprint: fp(token), at_ms: UnixMs(at) }),
+                retry_at_ms: retry.map(UnixMs),
+                client_refused: client.map(|(id, at)| client_refused(id, UnixMs(at))),
+                ..record()
+            }
         })
 }
 
@@ -52,6 +57,27 @@ proptest! {
         if let Decision::Exchange { presentations } = decide(Some(&record), &cause, UnixMs(now)) {
             prop_assert!(record.is_renewable());
             prop_assert!((1..=PRESENTATIONS).contains(&presentations));
+        }
+    }
+
+    #[test]
+    fn p11_nothing_is_presented_for_a_client_that_was_just_refused(
+        record in any_record(),
+        cause in any_cause(),
+        ago in 0..40_000u64,
+        id in prop::sample::select(vec!["c", "d"]),
+    ) {
+        let now = UnixMs(1_000_000_000);
+        let at = now.before(Duration::from_millis(ago));
+        let record = Record { client_refused: Some(client_refused(id, at)), ..record };
+        let in_pause = id == record.client.id && ago < 30_000;
+        match decide(Some(&record), &cause, now) {
+            Decision::Exchange { .. } => prop_assert!(!in_pause),
+            Decision::ClientRefused { code } => {
+                prop_assert!(in_pause && record.is_renewable());
+                prop_assert_eq!(code, "invalid_client");
+            }
+            _ => {}
         }
     }
 

@@ -206,7 +206,11 @@ fn ended(what: &What) -> String {
     let follows = match next {
         Next::Save => "they are saved next".to_owned(),
         Next::Bury => "it is never presented again".to_owned(),
-        Next::Keep => "the tokens are kept, and the next sign-in registers anew".to_owned(),
+        Next::Keep => {
+            // An older version left nobody alone.
+            let alone = pause_ms.map(|_| format!(", nobody asks again for {pause}")).unwrap_or_default();
+            format!("the tokens are kept{alone}, and the next sign-in registers anew")
+        }
         Next::Again => format!("tried again after {pause}"),
         Next::Repeat => "presented once more, at once".to_owned(),
         Next::GiveUp => format!("given up for now, and nobody asks again for {pause}"),

@@ -43,6 +43,14 @@ fn ended(outcome: Outcome, next: Next) -> What {
     }
 }
 
+fn client_refused() -> What {
+    let mut what = ended(Outcome::ClientRefused, Next::Keep);
+    if let What::ExchangeEnded { pause_ms, .. } = &mut what {
+        *pause_ms = Some(30_000);
+    }
+    what
+}
+
 fn required(reason: Reason) -> What {
     let code = (reason == Reason::Refused).then(|| Code::new("invalid_grant"));
     What::SignInRequired { reason, code, token: Some(name("R1")), access: Some(name("A1")), evidence: None }
@@ -199,7 +207,11 @@ fn each_event_is_one_sentence() {
         (begun(Some(7)), "once more: process 7 presented it at 1970-01-01 00:00:01.000Z"),
         (ended(Outcome::Rotated, Next::Save), "issued new tokens"),
         (ended(Outcome::NotSent, Next::Again), "was not sent"),
-        (ended(Outcome::ClientRefused, Next::Keep), "registers anew"),
+        (
+            ended(Outcome::ClientRefused, Next::Keep),
+            "refused this client (no code); the tokens are kept, and the next sign-in registers anew",
+        ),
+        (client_refused(), "the tokens are kept, nobody asks again for 30 s, and the next sign-in registers"),
         (
             What::SaveFailed { tokens_wait: true, attempt: 2, problem: phrase() },
             "(attempt 2): it did not answer within 3 s; they are kept in memory",
