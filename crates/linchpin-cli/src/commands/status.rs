@@ -33,6 +33,16 @@ struct Row {
     expires_at_ms: Option<u64>,
     renewable: bool,
     last_event: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_refused: Option<ClientRefused>,
+}
+
+/// That the provider refused the client, and nothing was renewed since.
+#[derive(Debug, Serialize)]
+struct ClientRefused {
+    code: String,
+    at_ms: u64,
+    remedy: String,
 }
 
 pub(super) async fn run(app: &App, args: Status) -> Result<u8, Failure> {
@@ -123,6 +133,7 @@ fn damaged(name: Option<String>, key: &CredentialKey, store: String) -> Row {
         expires_at_ms: None,
         renewable: false,
         last_event: "cannot be read".to_owned(),
+        client_refused: None,
     }
 }
 
@@ -133,9 +144,10 @@ fn row(
     event: Option<&Event>,
     store: String,
 ) -> Row {
-    let now = SystemClock.now();
-    let state = match (record.is_usable(now), record.is_renewable()) {
+    let client_refused = client_refused(key, record);
+    let state = match (record.is_usable(SystemClock.now()), record.is_renewable()) {
         (true, _) => "valid",
+        (false, true) if client_refused.is_some() => "client refused",
         (false, true) => "renews at next use",
         (false, false) => "sign-in required",
     };
@@ -150,16 +162,30 @@ fn row(
         expires_at_ms: record.expires_at_ms.map(|at| at.0),
         renewable: record.is_renewable(),
         last_event: last_event(record, event),
+        client_refused,
     }
+}
+
+/// Of a sign-in that cannot be renewed, what its client is to the provider makes no difference.
+fn client_refused(key: &CredentialKey, record: &Record) -> Option<ClientRefused> {
+    let refused = record.client_refusal().filter(|_| record.is_renewable())?;
+    Some(ClientRefused {
+        code: refused.code.clone(),
+        at_ms: refused.at_ms.0,
+        remedy: format!("the tokens are kept; run `{}` to register anew", linchpin::login_command(key)),
+    })
 }
 
 /// The last thing that happened, from the history or, when that is older or says nothing, from the record.
 fn last_event(record: &Record, event: Option<&Event>) -> String {
-    let (at, what) = match (&record.dead, &record.exchange) {
-        (Some(dead), _) if !record.is_renewable() => {
+    let (at, what) = match (&record.dead, &record.exchange, record.client_refusal()) {
+        (Some(dead), ..) if !record.is_renewable() => {
             (dead.at_ms, format!("ended by the provider ({})", dead.reason))
         }
-        (_, Some(mark)) => (mark.at_ms, "a refresh without a known outcome".to_owned()),
+        (_, Some(mark), _) => (mark.at_ms, "a refresh without a known outcome".to_owned()),
+        (.., Some(refused)) => {
+            (refused.at_ms, format!("the provider refused this client ({})", refused.code))
+        }
         _ => (record.obtained_at_ms, "token obtained".to_owned()),
     };
     match event.filter(|event| event.at_ms >= at) {
@@ -197,7 +223,15 @@ fn show(args: &Status, rows: &[Row]) -> Result<(), Failure> {
         ]
     });
     let header = ["SERVER", "PROFILE", "STORE", "SCOPES", "STATE", "VALID UNTIL", "RENEWABLE", "LAST EVENT"];
-    output::table(&header, cells.collect())
+    output::table(&header, cells.collect())?;
+    for row in rows {
+        if let Some(ClientRefused { code, at_ms, remedy }) = &row.client_refused {
+            let at = until(Some(UnixMs(*at_ms)));
+            let told = format!("{}: the provider refused this client ({code}) at {at}; {remedy}", row.server);
+            output::line(output::shown(&told))?;
+        }
+    }
+    Ok(())
 }
 
 /// A moment for people, in UTC.

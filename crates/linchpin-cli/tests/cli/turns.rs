@@ -220,3 +220,43 @@ async fn p11_thirty_requests_of_three_processes_after_a_client_was_refused_cost_
         "p11: 30 requests of 3 processes, the client refused: 1 presentation; after a login 33 of 33 answered"
     );
 }
+
+#[tokio::test]
+async fn p11_status_says_that_the_client_is_refused_and_what_to_do() {
+    let world = World::signed_in(|_| {}).await;
+    world.kit.forget_clients();
+    world.expire();
+    assert_eq!(world.ask_for_a_token().await.code, 3);
+    let noted = world.record().expect("kept")["client_refused"]["at_ms"].clone();
+    let row = async || world.run(&["status", "--json"]).await.json()[0].clone();
+    let refused = json!({
+        "code": "invalid_client",
+        "at_ms": noted,
+        "remedy": format!("the tokens are kept; run `linchpin login {}` to register anew", world.url()),
+    });
+    let shown = row().await;
+    assert_eq!((&shown["state"], &shown["client_refused"]), (&json!("client refused"), &refused));
+    assert_eq!(shown["renewable"], json!(true));
+    let last = shown["last_event"].as_str().expect("a text");
+    assert!(last.contains("the provider refused this client (invalid_client) (process"), "{last}");
+
+    let ran = world.run(&["status"]).await;
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!((ran.code, lines.len()), (0, 3), "{ran:?}");
+    assert!(lines[1].contains(" client refused ") && !ran.stdout.contains("renews"), "{ran:?}");
+    let begins = format!("{}: the provider refused this client (invalid_client) at 2", world.url());
+    let ends = format!("Z; the tokens are kept; run `linchpin login {}` to register anew", world.url());
+    assert!(lines[2].starts_with(&begins) && lines[2].ends_with(&ends), "{ran:?}");
+    // Without a history it is known from the record.
+    std::fs::remove_file(world.linchpin_home().join("events.jsonl")).expect("removed");
+    let last = row().await["last_event"].as_str().expect("a text").to_owned();
+    assert!(last.ends_with("s ago: the provider refused this client (invalid_client)"), "{last}");
+
+    // A token that serves goes on, and what will be the matter with it is said already.
+    world.change_record(|record| record["expires_at_ms"] = json!(u64::MAX >> 12));
+    let shown = row().await;
+    assert_eq!((&shown["state"], &shown["client_refused"]), (&json!("valid"), &refused));
+    // What is over is not spoken of.
+    assert_eq!(world.login(&[]).await.code, 0);
+    assert_eq!(row().await.get("client_refused"), None);
+}
