@@ -366,3 +366,6 @@ fn held() -> MutexGuard<'static, HashMap<PathBuf, TaskId>> {
     static HELD: LazyLock<Mutex<HashMap<PathBuf, TaskId>>> = LazyLock::new(Mutex::default);
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;
