@@ -326,9 +326,10 @@ pub(super) fn spinner(text: &str) -> ProgressBar {
     spinner
 }
 
-/// Whether a sign-in is there at all, for `bridge --login`.
+/// Whether a sign-in is there that serves without a person, for `bridge --login`.
 pub(super) async fn is_signed_in(server: &Server) -> Result<bool, Failure> {
     let record = server.record().await?;
     let now = linchpin::Clock::now(&linchpin::SystemClock);
-    Ok(record.is_some_and(|record| record.is_renewable() || record.is_usable(now)))
+    let renews = |record: &Record| record.is_renewable() && record.client_refusal().is_none();
+    Ok(record.is_some_and(|record| record.is_usable(now) || renews(&record)))
 }

@@ -4,6 +4,7 @@
 use std::process::Stdio;
 
 use linchpin_testkit::browse;
+use linchpin_testkit::process::StdioServer;
 use serde_json::json;
 
 use crate::world::{World, initialize, storm, until};
@@ -219,6 +220,22 @@ async fn p11_thirty_requests_of_three_processes_after_a_client_was_refused_cost_
     println!(
         "p11: 30 requests of 3 processes, the client refused: 1 presentation; after a login 33 of 33 answered"
     );
+}
+
+/// Half a minute later the provider may know the client again; a person who is there to sign in is not kept waiting.
+#[tokio::test]
+async fn p11_a_bridge_that_may_sign_in_opens_a_page_when_the_client_was_refused() {
+    let world = World::signed_in(|_| {}).await;
+    world.kit.forget_clients();
+    world.expire();
+    assert_eq!(world.ask_for_a_token().await.code, 3);
+    let pages = world.opened().len();
+    let command = world.command(&["bridge", "--login", &world.url()]);
+    let bridges = vec![StdioServer::start(command).expect("started")];
+    assert_eq!(world.person(pages).await.status, 200);
+    initialize(&bridges).await;
+    assert_eq!(storm(&bridges, 1, "registered").await.answered, 1);
+    world.close(bridges).await;
 }
 
 #[tokio::test]
