@@ -30,8 +30,9 @@ async fn p06_a_wait_pauses_longer_and_longer_says_so_once_and_ends_in_time() {
     assert!(last <= Duration::from_millis(3), "{last:?}: no pause is longer than what is left");
     tokio::time::advance(Duration::from_millis(3)).await;
     match wait.attempt() {
-        Err(LockError::TimedOut { waited, holder: Some(holder), .. }) => {
-            assert_eq!((waited, holder.pid, &*holder.purpose), (WITHIN, std::process::id(), "work"));
+        Err(error @ LockError::TimedOut { waited: WITHIN, .. }) => {
+            let holder = format!(", held by process {} (work)", std::process::id());
+            assert!(error.to_string().ends_with(&holder), "{error}");
         }
         _ => panic!("the time is over"),
     }
@@ -47,4 +48,40 @@ fn f11_dropping_a_lock_frees_it_although_its_descriptor_was_copied() {
     let _copy = lock.file.try_clone().expect("a copy");
     drop(lock);
     assert!(try_lock(&path, "test").expect("usable").is_some());
+}
+
+/// A file system whose locks do nothing gives one to everybody who asks.
+#[test]
+fn f12_a_lock_that_keeps_nobody_out_is_noticed() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, lock) = held(&directory);
+    assert!(!lets_a_second_in(&path, &lock.file).expect("usable"), "it keeps others out");
+    let unlocked = open(&path).expect("usable");
+    drop(lock);
+    assert!(lets_a_second_in(&path, &unlocked).expect("usable"), "as if it did nothing");
+    std::fs::remove_file(&path).expect("removed");
+    assert!(!lets_a_second_in(&path, &unlocked).expect("usable"), "another file says nothing about this one");
+}
+
+#[test]
+fn f11_a_lock_knows_since_when_its_file_is_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let begun = SystemClock.now();
+    let (path, first) = held(&directory);
+    let made = first.made_at().expect("known");
+    assert!((begun..=SystemClock.now()).contains(&made), "{made:?}");
+    drop(first);
+    std::thread::sleep(Duration::from_millis(5));
+    let again = try_lock(&path, "test").expect("usable").expect("free");
+    assert_eq!(again.made_at(), Some(made), "each holder hands it on");
+}
+
+#[test]
+fn f10_what_is_no_lock_file_fails_when_it_is_tried_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("a.lock");
+    try_out(&path).expect("usable");
+    let (path, _lock) = held(&directory);
+    try_out(&path).expect("held, and so usable");
+    assert!(matches!(try_out(directory.path()), Err(LockError::File(_))));
 }
