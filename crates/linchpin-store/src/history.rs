@@ -15,6 +15,7 @@
 mod event;
 mod file;
 mod reader;
+mod what;
 mod words;
 
 use std::collections::VecDeque;
@@ -25,9 +26,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-pub use event::{Cause, Earlier, Event, Evidence, How, Next, Outcome, Reason, RevocationOutcome, What};
+pub use event::Event;
 use file::HistoryFile;
 pub use reader::{Entry, Lines, Reader};
+pub use what::{Cause, Earlier, Evidence, How, Next, Outcome, Reason, RevocationOutcome, What};
 pub use words::{Code, Phrase, Place, TokenName};
 
 use crate::{Directories, StoreError};

@@ -7,7 +7,7 @@ use linchpin_authority::{AccessToken, Credential, CredentialError, Leftover, Sig
 use linchpin_oauth::challenge::{Challenge, Challenges};
 use linchpin_oauth::http::{HttpOptions, HttpSetupError};
 use linchpin_oauth::sign_in::{ClientCredentials, PendingSignIn, SignInError, SignInOptions};
-use linchpin_store::history::{Place, What};
+use linchpin_store::history::{Code, Phrase, Place, What};
 use linchpin_store::{
     Clock, CredentialKey, Disposition, LockHolder, Pin, Record, ServerUrl, SignInTurn, StoreKind, Why,
 };
@@ -196,11 +196,28 @@ impl Server {
             options.issuer.get_or_insert(record.issuer);
         }
         let begun = PendingSignIn::begin(self.url(), &options, &self.linchpin.0.http).await;
-        if let Err(SignInError::OtherProvider { before, now, .. }) = &begun {
-            let (before, named) = (Place::new(before), Place::new(now));
-            self.linchpin.tell(self.key(), self.kind, What::OtherProvider { before, named });
+        if let Err(error) = &begun {
+            self.sign_in_failed(error);
         }
         begun
+    }
+
+    /// Tells the history that a sign-in came to nothing. Whatever fails in a call of this server is told by it; this is
+    /// for what waits for the browser, [`PendingSignIn::callback`].
+    pub fn sign_in_failed(&self, error: &SignInError) {
+        let what = match error {
+            SignInError::NotNeeded(_) => return,
+            SignInError::OtherProvider { before, now, .. } => {
+                What::OtherProvider { before: Place::new(before), named: Place::new(now) }
+            }
+            // What a browser brings back was written by anybody.
+            SignInError::Denied { code } => {
+                let problem = format!("the provider did not sign the person in ({})", Code::new(code));
+                What::SignInFailed { problem: Phrase::new(&problem) }
+            }
+            error => What::SignInFailed { problem: Phrase::new(&error.to_string()) },
+        };
+        self.linchpin.tell(self.key(), self.kind, what);
     }
 
     /// Signs a program in as itself, without a person (RFC 6749 section 4.4, SEP-1046), and saves that like any sign-in.
@@ -219,7 +236,8 @@ impl Server {
         if let Some(record) = self.credential.record().await.ok().flatten() {
             credentials.issuer.get_or_insert(record.issuer);
         }
-        let record = credentials.sign_in(self.url(), self.http_options(), self.clock()).await?;
+        let signed_in = credentials.sign_in(self.url(), self.http_options(), self.clock()).await;
+        let record = signed_in.inspect_err(|error| self.sign_in_failed(error))?;
         Ok(self.keep(record).await?)
     }
 
@@ -241,7 +259,8 @@ impl Server {
         pending: PendingSignIn,
         callback: linchpin_oauth::sign_in::Callback,
     ) -> Result<SignedIn, SignInFailed> {
-        let signed_in = pending.finish(callback, &*self.linchpin.0.clock).await?;
+        let signed_in = pending.finish(callback, &*self.linchpin.0.clock).await;
+        let signed_in = signed_in.inspect_err(|error| self.sign_in_failed(error))?;
         match self.keep(signed_in.record).await {
             Ok(kept) => {
                 signed_in.page.signed_in().await;
@@ -260,6 +279,8 @@ impl Server {
         let leftovers = match server.credential.sign_in(record.clone()).await {
             Ok(leftovers) => leftovers,
             Err(error) => {
+                let problem = Phrase::new(&format!("signed in, but not saved: {error}"));
+                self.linchpin.tell(server.key(), server.kind, What::SignInFailed { problem });
                 // Nobody has these tokens now, and nobody is to find them.
                 let _ = self.linchpin.0.endpoint.revoke(&record).await;
                 return Err(error);

@@ -110,7 +110,8 @@ pub(super) async fn sign_in(
         // What was left of it is of no interest.
         SignInError::TimedOut(_) => SignInError::TimedOut(timeout),
         error => error,
-    })?;
+    });
+    let callback = callback.inspect_err(|error| server.sign_in_failed(error))?;
     Ok(server.finish_sign_in(pending, callback).await?)
 }
 

@@ -63,6 +63,7 @@ async fn without_a_browser_the_address_it_ended_at_is_pasted() {
 #[tokio::test]
 async fn f24_a_denied_consent_is_told_on_both_screens_and_changes_nothing() {
     let world = World::with(|config| config.consent = Consent::Deny);
+    let url = world.url();
     let (ran, page) = world.login_and_page(&[]).await;
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.one_line_error().contains("access_denied"), "{ran:?}");
@@ -76,6 +77,17 @@ async fn f24_a_denied_consent_is_told_on_both_screens_and_changes_nothing() {
         (ran.code, &ran.json()["disposition"], &ran.json()["exit_code"]),
         (3, &json!("sign_in_required"), &json!(3))
     );
+    // For whoever asks later why there is no sign-in.
+    let told = world.run(&["log", &url]).await.stdout;
+    let line =
+        "a sign-in was begun and came to nothing: the provider did not sign the person in (access_denied)";
+    assert_eq!(told.matches(line).count(), 2, "{told}");
+    let ran = world.run(&["login", &url, "--timeout", "1s"]).await;
+    assert_eq!(ran.code, 6, "{ran:?}");
+    let told = world.run(&["log", &url, "--json"]).await.stdout;
+    let last: serde_json::Value = serde_json::from_str(told.lines().last().expect("a line")).expect("JSON");
+    assert_eq!(last["kind"], json!("sign_in_failed"), "{told}");
+    assert!(last["problem"].as_str().expect("a text").contains("within 1 s"), "{told}");
 }
 
 #[tokio::test]

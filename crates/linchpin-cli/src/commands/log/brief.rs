@@ -39,6 +39,7 @@ pub(in crate::commands) fn brief(what: &What) -> String {
         What::LockFailed { .. } => "not renewed: no lock".to_owned(),
         What::SignedIn { how: How::Imported, .. } => "imported".to_owned(),
         What::SignedIn { .. } => "signed in".to_owned(),
+        What::SignInFailed { .. } => "a sign-in came to nothing".to_owned(),
         What::SignedOut { revocation, code: given, problem } => match revocation {
             RevocationOutcome::Revoked => "signed out; the provider has revoked the tokens".to_owned(),
             RevocationOutcome::NotOffered => "signed out; the provider offers no revocation".to_owned(),
@@ -70,6 +71,7 @@ pub(in crate::commands) fn is_news(what: &What) -> bool {
             | What::LockWaited { .. }
             | What::LockLost
             | What::StoreDrift { .. }
+            | What::SignInFailed { .. }
             | What::SignInRequired { reason: Reason::NotSignedIn, .. }
     )
 }

@@ -114,6 +114,9 @@ impl Story {
                 };
                 format!("{how} at {issuer}: {}", tokens(access, *expires_at_ms, token.as_ref()))
             }
+            What::SignInFailed { problem } => {
+                format!("a sign-in was begun and came to nothing: {problem}")
+            }
             What::SignedOut { .. }
             | What::Moved { .. }
             | What::CopyRemoved { .. }

@@ -105,6 +105,7 @@ fn every_kind() -> Vec<What> {
             access: token("A1"),
             expires_at_ms: None,
         },
+        What::SignInFailed { problem: problem.clone() },
         What::SignedOut {
             revocation: RevocationOutcome::Unavailable,
             code: None,
@@ -128,7 +129,7 @@ fn every_kind_is_read_as_it_was_written() {
         assert!(!line.contains('\n') && line.len() < 4096, "{line}");
         assert_eq!(Event::from_line(line.as_bytes()), Some(event), "{line}");
     }
-    assert_eq!(kinds.len(), 20, "all of them");
+    assert_eq!(kinds.len(), 21, "all of them");
 }
 
 /// What programs may rely on.
