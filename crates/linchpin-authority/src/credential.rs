@@ -351,7 +351,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) copies: Copies,
     pub(crate) recorder: Arc<dyn Recorder>,
-    tasks: Tasks,
+    pub(crate) tasks: Tasks,
     closing: CancellationToken,
     snapshot: ArcSwapOption<Snapshot>,
     running: Mutex<Option<Running>>,

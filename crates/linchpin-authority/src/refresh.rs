@@ -6,7 +6,7 @@ use std::time::Duration;
 use linchpin_oauth::{Exchange, TokenAnswer};
 use linchpin_store::history::{Evidence, What};
 use linchpin_store::steps::{Step, reached};
-use linchpin_store::{CredentialGuard, LockRequest, Record, StoreError};
+use linchpin_store::{CredentialGuard, Disposition, LockRequest, Record, StoreError};
 use tokio::time::Instant;
 
 use crate::credential::Shared;
@@ -64,7 +64,7 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
         }
         match (decision, record) {
             (Decision::Exchange { presentations }, Some(record)) => {
-                let transaction = Transaction { shared, guard, cause };
+                let transaction = Transaction { shared, guard: Arc::new(guard), cause };
                 match transaction.run(record, presentations).await {
                     Err(Stop::LostLock { marked }) => {
                         tracing::warn!(server = %shared.key, "the lock was removed while it was held; starting over");
@@ -179,7 +179,7 @@ impl Shared {
 /// A refresh under the credential lock.
 struct Transaction<'a> {
     shared: &'a Arc<Shared>,
-    guard: CredentialGuard,
+    guard: Arc<CredentialGuard>,
     cause: &'a Cause,
 }
 
@@ -250,7 +250,12 @@ impl Transaction<'_> {
                 self.shared.tell_unsaved(&record, false, 1, &error);
                 // It may lie there all the same, only not durably, and would count as a presentation that never was.
                 let retry_at = record.retry_at_ms;
-                let _ = self.save(&given_up(record, presentations - 1, retry_at)).await;
+                let unmarked = given_up(record, presentations - 1, retry_at);
+                if self.save(&unmarked).await.is_err_and(|error| error.disposition() == Disposition::TimedOut)
+                {
+                    let (shared, guard) = (Arc::clone(self.shared), Arc::clone(&self.guard));
+                    self.shared.tasks.begin(async move { unmark(&shared, &guard, &unmarked).await });
+                }
                 Err(CredentialError::Store(Arc::new(error)).into())
             }
         }
@@ -269,8 +274,8 @@ impl Transaction<'_> {
         while let Err(error) = self.save(&record).await {
             if error.is_lost_lock() {
                 drop(self.guard);
-                let current;
-                (self.guard, current) = lock_again(self.shared).await;
+                let (guard, current) = lock_again(self.shared).await;
+                self.guard = Arc::new(guard);
                 // A sign-in or sign-out that finished meanwhile wins (P12).
                 if current.as_ref().and_then(Record::refresh_fingerprint) != presented.refresh_fingerprint() {
                     tracing::warn!(server = %self.shared.key, "the sign-in was changed while it was renewed");
@@ -375,6 +380,19 @@ impl Transaction<'_> {
             tracing::warn!(server = %self.shared.key, "cannot note the outcome of a refresh: {error}");
         }
     }
+}
+
+/// Saves `unmarked` over a mark that may arrive late, from a store that hangs; the lock is held until then. What hangs
+/// for longer than this keeps its mark, and with it one presentation that never was.
+async fn unmark(shared: &Shared, guard: &CredentialGuard, unmarked: &Record) {
+    for pause in SAVE_AGAIN {
+        tokio::time::sleep(pause).await;
+        match shared.store.save(guard, unmarked).await {
+            Err(error) if error.disposition() == Disposition::TimedOut => {}
+            _ => return,
+        }
+    }
+    tracing::warn!(server = %shared.key, "cannot note that no refresh was begun: the store does not answer");
 }
 
 /// The lock and the record under it, however long that takes, for a token that waits to be saved.

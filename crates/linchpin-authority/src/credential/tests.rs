@@ -15,6 +15,7 @@ use crate::{Authority, SignInReason};
 mod clocks;
 mod drops;
 mod edges;
+mod late;
 #[cfg(unix)]
 mod lost_lock;
 mod panics;
