@@ -95,16 +95,26 @@ async fn f11_a_lock_removed_with_its_directory_is_no_other_case() {
 }
 
 #[tokio::test]
-async fn f11_a_lock_removed_between_the_mark_and_the_request_is_noticed_before_the_token_is_spent() {
-    let machine = Machine::new(Duration::ZERO).await;
-    let locks = machine.directories().locks();
-    let inner = FileStore::new(&machine.directories());
-    let store = Arc::new(Unlinking { inner, locks, saves: AtomicUsize::new(0), sees: Mutex::default() });
-    let credential = machine.process_over(store.clone());
-    assert_eq!(token(&credential.access_token(Wait::Transaction).await), "A2");
-    assert_eq!(machine.presented(), ["R1"]);
-    let sees = lock(&store.sees).clone();
-    assert_eq!(sees, [Some(1), Some(1), None], "marked, marked anew as a first presentation, saved");
+async fn f11_a_lock_removed_around_the_mark_is_noticed_before_the_token_is_spent() {
+    for (removed, marks) in [
+        // Nothing was saved under it, so nothing is to be undone.
+        (Removed::BeforeFirstSave, &[Some(1), None][..]),
+        // Marked, marked anew as a first presentation, saved.
+        (Removed::AfterFirstSave, &[Some(1), Some(1), None]),
+    ] {
+        let machine = Machine::new(Duration::ZERO).await;
+        let store = Arc::new(Unlinking {
+            inner: FileStore::new(&machine.directories()),
+            locks: machine.directories().locks(),
+            removed,
+            saves: AtomicUsize::new(0),
+            sees: Mutex::default(),
+        });
+        let credential = machine.process_over(store.clone());
+        assert_eq!(token(&credential.access_token(Wait::Transaction).await), "A2", "{removed:?}");
+        assert_eq!(machine.presented(), ["R1"], "{removed:?}");
+        assert_eq!(*lock(&store.sees), marks, "{removed:?}");
+    }
 }
 
 #[tokio::test]
@@ -136,11 +146,19 @@ fn futures_of<F: Future<Output: Send + 'static> + Send + 'static>(
     (0..count).map(|_| tokio::spawn(make())).collect()
 }
 
-/// Removes the lock files after the first save through it.
+/// When the lock files are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removed {
+    BeforeFirstSave,
+    AfterFirstSave,
+}
+
+/// Removes the lock files around the first save through it.
 #[derive(Debug)]
 struct Unlinking {
     inner: FileStore,
     locks: PathBuf,
+    removed: Removed,
     saves: AtomicUsize,
     /// The presentations of each saved record's mark.
     sees: Mutex<Vec<Option<u32>>>,
@@ -165,9 +183,13 @@ impl Store for Unlinking {
     }
 
     async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
+        let is_first = self.saves.fetch_add(1, Ordering::SeqCst) == 0;
+        if is_first && self.removed == Removed::BeforeFirstSave {
+            remove_all(&self.locks);
+        }
         self.inner.save(guard, record).await?;
         lock(&self.sees).push(record.exchange.as_ref().map(|mark| mark.presentations));
-        if self.saves.fetch_add(1, Ordering::SeqCst) == 0 {
+        if is_first && self.removed == Removed::AfterFirstSave {
             remove_all(&self.locks);
         }
         Ok(())
