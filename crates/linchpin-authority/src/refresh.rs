@@ -22,13 +22,10 @@ const WAIT: LockRequest = LockRequest { purpose: "refresh", within: Duration::fr
 /// The pause before a record is read again that another process may be renewing without the lock.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The pauses between attempts to save a token that was already exchanged (P9).
-const SAVE_AGAIN: [Duration; 5] = [
-    Duration::from_millis(50),
-    Duration::from_millis(250),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(5),
-];
+const SAVE_AGAIN: [Duration; 4] =
+    [Duration::from_millis(50), Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(2)];
+/// Every pause after those.
+const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs one transaction to its end. Called in a task of its own (P7).
 pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<AccessToken, CredentialError> {
@@ -284,7 +281,7 @@ impl Transaction<'_> {
                 }
                 continue;
             }
-            let pause = SAVE_AGAIN[attempt.min(SAVE_AGAIN.len() - 1)];
+            let pause = SAVE_AGAIN.get(attempt).copied().unwrap_or(LONGEST_SAVE_PAUSE);
             attempt += 1;
             self.shared.tell_unsaved(&record, true, attempt, &error);
             tracing::error!(server = %self.shared.key, attempt, "the renewed sign-in cannot be saved: {error}; \
@@ -385,7 +382,7 @@ impl Transaction<'_> {
 /// Saves `unmarked` over a mark that may arrive late, from a store that hangs; the lock is held until then. What hangs
 /// for longer than this keeps its mark, and with it one presentation that never was.
 async fn unmark(shared: &Shared, guard: &CredentialGuard, unmarked: &Record) {
-    for pause in SAVE_AGAIN {
+    for pause in SAVE_AGAIN.into_iter().chain([LONGEST_SAVE_PAUSE]) {
         tokio::time::sleep(pause).await;
         match shared.store.save(guard, unmarked).await {
             Err(error) if error.disposition() == Disposition::TimedOut => {}
@@ -408,7 +405,7 @@ async fn lock_again(shared: &Shared) -> (CredentialGuard, Option<Record>) {
             Err(error) => {
                 tracing::error!(server = %shared.key, "the renewed sign-in cannot be saved: {error}; \
                     it is kept in memory and saving is tried again; do not end this process");
-                tokio::time::sleep(SAVE_AGAIN[SAVE_AGAIN.len() - 1]).await;
+                tokio::time::sleep(LONGEST_SAVE_PAUSE).await;
             }
         }
     }

@@ -117,6 +117,23 @@ async fn f11_a_lock_removed_around_the_mark_is_noticed_before_the_token_is_spent
     }
 }
 
+/// P9: the token waits in memory for as long as the lock is not to be had.
+#[tokio::test]
+async fn p09_a_new_token_is_saved_once_a_lock_can_be_made_again() {
+    let machine = Machine::new(Duration::from_millis(300)).await;
+    let first = machine.refreshing().await;
+    machine.remove_locks();
+    let in_its_place = machine.directories().locks().join(format!("{}.lock", key().digest()));
+    std::fs::create_dir(&in_its_place).expect("made");
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    assert!(!first.is_finished() && machine.saved().await.expect("a record").exchange.is_some());
+    std::fs::remove_dir(&in_its_place).expect("removed");
+    assert_eq!(token(&first.await.expect("no panic")), "A2");
+    let saved = machine.saved().await.expect("a record");
+    assert_eq!((saved.refresh_token, saved.exchange), (Some(Secret::new("R2")), None));
+    assert_eq!(machine.presented(), ["R1"]);
+}
+
 #[tokio::test]
 async fn p12_a_sign_out_or_sign_in_past_a_removed_lock_wins() {
     let machine = Machine::new(Duration::from_millis(300)).await;

@@ -349,3 +349,25 @@ async fn p20_no_line_of_the_history_has_a_token() {
         )));
     }
 }
+
+/// The events before it may be gone: the event itself says who presented the token, and when.
+#[tokio::test(start_paused = true)]
+async fn p10_a_refusal_after_an_unknown_outcome_names_both_presentations() {
+    let told = told(1_100, vec![refused()]).await;
+    let request = LockRequest { purpose: "test", within: Duration::ZERO };
+    let guard = told.world.store.lock(&key(), request).await.expect("free");
+    let mut once = crate::exchange::marked(record("A1", "R1"), 1, UnixMs(1_090_000));
+    once.exchange.as_mut().expect("marked").pid = 7;
+    told.world.store.save(&guard, &once).await.expect("saved");
+    drop(guard);
+    told.token().await.expect_err("refused");
+    let Some(What::SignInRequired { evidence: Some(evidence), .. }) = told.events().pop() else {
+        panic!("{:?}", told.events())
+    };
+    let who = |earlier: Option<linchpin_store::history::Earlier>| {
+        earlier.map(|earlier| (earlier.pid, earlier.at_ms.0))
+    };
+    assert_eq!(who(evidence.earlier), Some((7, 1_090_000)));
+    assert_eq!(who(evidence.last), Some((std::process::id(), 1_100_000)));
+    assert_eq!((evidence.presentations, evidence.tries), (2, 1));
+}
