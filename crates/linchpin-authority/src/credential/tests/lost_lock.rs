@@ -125,7 +125,7 @@ async fn p09_a_new_token_is_saved_once_a_lock_can_be_made_again() {
     machine.remove_locks();
     let in_its_place = machine.directories().locks().join(format!("{}.lock", key().digest()));
     std::fs::create_dir(&in_its_place).expect("made");
-    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!first.is_finished() && machine.saved().await.expect("a record").exchange.is_some());
     std::fs::remove_dir(&in_its_place).expect("removed");
     assert_eq!(token(&first.await.expect("no panic")), "A2");
