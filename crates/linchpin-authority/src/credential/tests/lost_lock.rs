@@ -103,17 +103,28 @@ async fn f11_a_lock_removed_around_the_mark_is_noticed_before_the_token_is_spent
         (Removed::AfterFirstSave, &[Some(1), Some(1), None]),
     ] {
         let machine = Machine::new(Duration::ZERO).await;
-        let store = Arc::new(Unlinking {
-            inner: FileStore::new(&machine.directories()),
-            locks: machine.directories().locks(),
-            removed,
-            saves: AtomicUsize::new(0),
-            sees: Mutex::default(),
-        });
+        let store = Arc::new(Unlinking::of(&machine, removed));
         let credential = machine.process_over(store.clone());
         assert_eq!(token(&credential.access_token(Wait::Transaction).await), "A2", "{removed:?}");
         assert_eq!(machine.presented(), ["R1"], "{removed:?}");
         assert_eq!(*lock(&store.sees), marks, "{removed:?}");
+    }
+}
+
+/// A person's transaction has changed nothing when its lock is taken away, and starts over; any other failure is told.
+#[tokio::test]
+async fn f11_a_sign_in_starts_over_when_its_lock_is_removed_and_for_nothing_else() {
+    for (is_damaged, saves, is_saved) in [(false, 2, true), (true, 1, false)] {
+        let machine = Machine::new(Duration::ZERO).await;
+        if is_damaged {
+            let file = std::fs::File::options().write(true).open(machine.directories().credentials_file());
+            file.expect("there").set_len(3).expect("cut");
+        }
+        let removed = if is_damaged { Removed::AfterFirstSave } else { Removed::BeforeFirstSave };
+        let store = Arc::new(Unlinking::of(&machine, removed));
+        let outcome = machine.process_over(store.clone()).sign_in(record("B1", "S1")).await;
+        assert_eq!(outcome.is_ok(), is_saved, "{outcome:?}");
+        assert_eq!(store.saves.load(Ordering::SeqCst), saves);
     }
 }
 
@@ -179,6 +190,18 @@ struct Unlinking {
     saves: AtomicUsize,
     /// The presentations of each saved record's mark.
     sees: Mutex<Vec<Option<u32>>>,
+}
+
+impl Unlinking {
+    fn of(machine: &Machine, removed: Removed) -> Self {
+        Self {
+            inner: FileStore::new(&machine.directories()),
+            locks: machine.directories().locks(),
+            removed,
+            saves: AtomicUsize::new(0),
+            sees: Mutex::default(),
+        }
+    }
 }
 
 #[async_trait]

@@ -74,6 +74,19 @@ async fn p12_a_wait_for_a_turn_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn p12_who_would_not_wait_for_a_turn_is_not_told_to() {
+    let world = world(1_000, Duration::ZERO, vec![]).await;
+    let _mine = turn(&world.credential, &[], PATIENT).await.expect("free");
+    let other = world.another_process();
+    for (within, is_told) in [(Duration::ZERO, false), (Duration::from_secs(1), true)] {
+        let mut told = false;
+        let outcome = other.sign_in_turn(&[], within, |_| told = true).await;
+        assert!(matches!(outcome, Err(CredentialError::Lock(_))), "{outcome:?}");
+        assert_eq!(told, is_told, "{within:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn p12_an_import_takes_the_place_of_what_has_ended_and_of_what_it_may_replace() {
     let alive = Record { expires_at_ms: Some(UnixMs(9_000_000)), ..record("A1", "R1") };
     let dead = linchpin_store::DeadToken {
