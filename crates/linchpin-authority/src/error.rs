@@ -144,6 +144,47 @@ mod tests {
 
     use super::*;
 
+    fn key() -> CredentialKey {
+        let server = ServerUrl::parse("https://mcp.example.com/mcp", PlainHttp::LoopbackOnly).expect("a URL");
+        CredentialKey::new(Profile::default(), server)
+    }
+
+    #[test]
+    fn each_reason_is_said_with_what_to_do() {
+        for (reason, said) in [
+            (SignInReason::NotSignedIn, "not signed in"),
+            (SignInReason::NotRenewable, "has ended and cannot be renewed"),
+            (SignInReason::Refused { code: "invalid_grant".into() }, "ended the sign-in (invalid_grant)"),
+            (SignInReason::RefusedAfterExchange, "refuses a token that was just renewed"),
+            (SignInReason::OutcomeUnknown, "asked twice for a new token"),
+        ] {
+            let error = CredentialError::SignInRequired { key: Box::new(key()), reason }.to_string();
+            let remedy = "; run `linchpin login https://mcp.example.com/mcp`";
+            assert!(error.contains(said) && error.ends_with(remedy), "{error}");
+        }
+        for (retry_after_ms, said) in [(None, ""), (Some(30_000), " in 30 s"), (Some(10), " in 1 s")] {
+            let retry_after = retry_after_ms.map(Duration::from_millis);
+            let problem = "answered 503".to_owned();
+            let error = CredentialError::Temporary { key: Box::new(key()), problem, retry_after }.to_string();
+            assert!(error.ends_with(&format!("the sign-in is kept, try again{said}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn f11_only_a_lock_that_was_taken_away_lets_a_transaction_start_over() {
+        let lost = || LockError::Lost { path: "lock".into() };
+        let late = LockError::TimedOut { path: "lock".into(), waited: Duration::ZERO, holder: None };
+        for (error, is_lost) in [
+            (CredentialError::Lock(Arc::new(lost())), true),
+            (CredentialError::Store(Arc::new(StoreError::Lock(lost()))), true),
+            (CredentialError::Lock(Arc::new(late)), false),
+            (CredentialError::Store(Arc::new(StoreError::Other("full"))), false),
+            (CredentialError::Interrupted { key: Box::new(key()) }, false),
+        ] {
+            assert_eq!(error.is_lost_lock(), is_lost, "{error}");
+        }
+    }
+
     #[test]
     fn p20_the_command_to_paste_is_one_command_whatever_the_address() {
         for (url, word) in [

@@ -121,9 +121,11 @@ async fn p07_a_transaction_that_panics_is_an_error_and_holds_up_nobody() {
 async fn p17_that_a_renewed_token_is_refused_is_noted_once_for_every_process() {
     let world = world(1_010, Duration::ZERO, vec![]).await;
     let renewed = world.credential.recover(&a("A1"), Wait::Transaction).await.expect("renewed");
+    let before = world.saved().await;
     world.credential.refused_again(&renewed);
     settle().await;
     let noted = world.saved().await;
+    assert_eq!(noted.generation, before.generation + 1);
     assert_eq!(
         noted.refused.as_ref().map(|refused| refused.fingerprint.clone()),
         Some(a("A2").fingerprint().clone())
@@ -155,6 +157,33 @@ async fn p17_that_a_renewed_token_is_refused_is_noted_once_for_every_process() {
     settle().await;
     let noted = world.saved().await.refused.map(|refused| refused.fingerprint);
     assert_eq!(noted, Some(a("A3").fingerprint().clone()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn p17_only_the_current_token_right_after_its_exchange_is_noted_and_once_by_all() {
+    for (at_s, is_noted) in [(1_011, true), (1_039, true), (1_040, false), (1_041, false)] {
+        let world = world(1_010, Duration::ZERO, vec![]).await;
+        let renewed = world.credential.recover(&a("A1"), Wait::Transaction).await.expect("renewed");
+        let other = world.another_process();
+        assert_eq!(token(&other.access_token(Wait::Transaction).await), "A2");
+        world.set_time(at_s);
+        world.credential.refused_again(&renewed);
+        settle().await;
+        let noted = world.saved().await;
+        assert_eq!(noted.refused.is_some(), is_noted, "at {at_s} s");
+        // Another process is refused it too: that is no news, nor a later time.
+        world.set_time(at_s + 1);
+        other.refused_again(&renewed);
+        settle().await;
+        assert_eq!(world.saved().await, noted, "at {at_s} s");
+    }
+    // What this process has is not what is saved by now.
+    let world = world(1_010, Duration::ZERO, vec![]).await;
+    let renewed = world.credential.recover(&a("A1"), Wait::Transaction).await.expect("renewed");
+    world.another_process().sign_in(record("A9", "R9")).await.expect("saved");
+    world.credential.refused_again(&renewed);
+    settle().await;
+    assert_eq!(world.saved().await.refused, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -331,6 +331,28 @@ async fn sign_in_move_and_sign_out_are_told_with_their_copies() {
     assert_eq!((event.pid, event.is_about(&key())), (std::process::id(), true));
 }
 
+/// A copy that stays is one more sign-in that somebody can use.
+#[tokio::test]
+async fn p05_a_copy_that_cannot_be_removed_is_named_and_told() {
+    let home = tempfile::tempdir().expect("a directory");
+    let directories = linchpin_store::Directories::under(home.path().join("home")).expect("absolute");
+    let copy: Arc<dyn Store> = Arc::new(linchpin_store::FileStore::new(&directories));
+    let guard = copy.lock(&key(), LOCK).await.expect("free");
+    copy.save(&guard, &record("A0", "R0")).await.expect("saved");
+    drop(guard);
+    let file = std::fs::File::options().write(true).open(directories.credentials_file()).expect("there");
+    file.set_len(3).expect("cut");
+    let copies = Copies { at_sign_in: vec![copy.clone()], at_sign_out: vec![copy] };
+    let told = told_with(1_001, vec![], copies).await;
+    let leftovers = told.credential.sign_in(record("A7", "R7")).await.expect("saved all the same");
+    assert_eq!(leftovers.iter().map(|left| left.store).collect::<Vec<_>>(), [StoreKind::File]);
+    match told.credential.sign_out().await.expect("signed out all the same") {
+        SignOut::SignedOut { leftovers, .. } => assert_eq!(leftovers.len(), 1, "{leftovers:?}"),
+        SignOut::NotSignedIn => panic!("it was"),
+    }
+    assert_eq!(told.story(), ["signed_in", "copy_left", "copy_left", "signed_out"]);
+}
+
 /// Whatever happens: no token in any line.
 #[tokio::test(start_paused = true)]
 async fn p20_no_line_of_the_history_has_a_token() {
@@ -354,8 +376,7 @@ async fn p20_no_line_of_the_history_has_a_token() {
 #[tokio::test(start_paused = true)]
 async fn p10_a_refusal_after_an_unknown_outcome_names_both_presentations() {
     let told = told(1_100, vec![refused()]).await;
-    let request = LockRequest { purpose: "test", within: Duration::ZERO };
-    let guard = told.world.store.lock(&key(), request).await.expect("free");
+    let guard = told.world.store.lock(&key(), LOCK).await.expect("free");
     let mut once = crate::exchange::marked(record("A1", "R1"), 1, UnixMs(1_090_000));
     once.exchange.as_mut().expect("marked").pid = 7;
     told.world.store.save(&guard, &once).await.expect("saved");
@@ -370,4 +391,22 @@ async fn p10_a_refusal_after_an_unknown_outcome_names_both_presentations() {
     assert_eq!(who(evidence.earlier), Some((7, 1_090_000)));
     assert_eq!(who(evidence.last), Some((std::process::id(), 1_100_000)));
     assert_eq!((evidence.presentations, evidence.tries), (2, 1));
+}
+
+/// A mark of a token that is not there any more says nothing about this one.
+#[tokio::test(start_paused = true)]
+async fn p10_a_mark_of_another_token_is_no_earlier_presentation() {
+    for (marked, is_earlier) in [("R1", true), ("R0", false)] {
+        let told = told(1_100, vec![]).await;
+        let mark = crate::exchange::marked(record("A1", marked), 1, UnixMs(1_090_000)).exchange;
+        let guard = told.world.store.lock(&key(), LOCK).await.expect("free");
+        let there = Record { exchange: mark, ..record("A1", "R1") };
+        told.world.store.save(&guard, &there).await.expect("saved");
+        drop(guard);
+        assert_eq!(token(&told.token().await), "A2");
+        let Some(What::ExchangeBegun { earlier, .. }) = told.events().into_iter().next() else {
+            panic!("{:?}", told.events())
+        };
+        assert_eq!(earlier.is_some(), is_earlier, "{marked}");
+    }
 }

@@ -97,6 +97,8 @@ async fn p12_an_import_takes_the_place_of_what_has_ended_and_of_what_it_may_repl
     let dead = Record { dead: Some(dead), ..record("A1", "R1") };
     for (what, there, replace, saved) in [
         ("alive", &alive, Replace::Ended, false),
+        ("ended, and renewable", &record("A1", "R1"), Replace::Ended, false),
+        ("not renewable, and good", &Record { refresh_token: None, ..alive.clone() }, Replace::Ended, false),
         ("alive, replaced on demand", &alive, Replace::Always, true),
         ("dead and ended", &dead, Replace::Ended, true),
         ("presented twice without an answer, and ended", &lost("A1", "R1"), Replace::Ended, true),
