@@ -17,8 +17,9 @@ use crate::exchange::{
 use crate::tell::{ended, presented, weigh};
 use crate::{AccessToken, CredentialError, SignInReason};
 
-/// For the credential lock: two exchanges at their slowest.
-const WAIT: LockRequest = LockRequest { purpose: "refresh", within: Duration::from_secs(60) };
+/// For the credential lock: an exchange at its slowest and more, and less than the minute that callers wait by default,
+/// so that it is told who holds it.
+const WAIT: LockRequest = LockRequest { purpose: "refresh", within: Duration::from_secs(50) };
 /// The pause before a record is read again that another process may be renewing without the lock.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The pauses between attempts to save a token that was already exchanged (P9).
@@ -38,7 +39,12 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
     }
     let mut unsent: Option<Box<Record>> = None;
     loop {
-        let guard = match lock_or_look(shared, cause).await? {
+        // With a mark of its own to take back, only the lock will do.
+        let waited = match unsent {
+            Some(_) => shared.lock(WAIT).await.map(Waited::Locked),
+            None => lock_or_look(shared, cause).await,
+        };
+        let guard = match waited? {
             Waited::Locked(guard) => guard,
             Waited::Settled(settled) => {
                 let Settled { decision, record } = *settled;

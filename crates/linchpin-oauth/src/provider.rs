@@ -19,6 +19,8 @@ use crate::{Exchange, Revocation, TokenEndpoint};
 
 /// One exchange takes this long at most, from the connection to the last byte of the answer.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// After that, for what has come and was not read yet.
+const LAST_LOOK: Duration = Duration::from_millis(250);
 /// One revocation takes this long at most.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer of a token endpoint, in bytes.
@@ -158,7 +160,7 @@ pub(crate) async fn exchange(
     if let Err(refused) = check_url(endpoint, asking.reach, asking.options) {
         return Exchange::NotSent { problem: format!("has a token endpoint that {refused}") };
     }
-    let whole = async {
+    let mut whole = std::pin::pin!(async {
         let response = match post(endpoint, form, asking).await {
             Ok(response) => response,
             Err(Unsent::Surely(problem)) => return Exchange::NotSent { problem },
@@ -169,8 +171,14 @@ pub(crate) async fn exchange(
         let body = read_body(response, MAX_ANSWER).await;
         reached(Step::Received);
         classify(status, &headers, body, now(), &asking.secrets(form))
-    };
-    match tokio::time::timeout(timeout, whole).await {
+    });
+    let mut outcome = tokio::time::timeout(timeout, &mut whole).await;
+    if outcome.is_err() {
+        // A process that was stopped finds its time over before it has read what came meanwhile, and a token that was
+        // spent for an answer which lies there.
+        outcome = tokio::time::timeout(LAST_LOOK, &mut whole).await;
+    }
+    match outcome {
         Ok(outcome) => outcome,
         // Connecting has a shorter bound of its own, so by now something was sent.
         Err(_) => Exchange::Unknown { problem: format!("did not answer within {} s", timeout.as_secs()) },
@@ -423,5 +431,39 @@ mod tests {
                 bound.as_millis()
             );
         }
+    }
+
+    /// SIGSTOP, Ctrl-Z, a container that is paused: the answer came in time, and nobody was there to read it.
+    #[tokio::test]
+    async fn f19_an_answer_that_came_while_the_process_stood_still_is_read() {
+        const ANSWER: &str =
+            r#"{"access_token":"A2","token_type":"Bearer","refresh_token":"R2","expires_in":60}"#;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let origin = format!("http://{}", listener.local_addr().expect("an address"));
+        let (asked, is_asked) = tokio::sync::oneshot::channel();
+        let serving = std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let read = stream.read(&mut [0; 4096]).expect("a request");
+            asked.send(()).expect("awaited");
+            std::thread::sleep(Duration::from_millis(100));
+            let length = ANSWER.len();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+            write!(stream, "{head}content-length: {length}\r\n\r\n{ANSWER}").expect("written");
+            read
+        });
+        let record = Record {
+            token_endpoint: format!("{origin}/token").parse().expect("a URL"),
+            resource: format!("{origin}/mcp"),
+            ..record("https://as.example.com/token")
+        };
+        let provider = Provider::new(HttpOptions::default()).with_timeout(Duration::from_millis(500));
+        let stands_still = async {
+            is_asked.await.expect("asked");
+            std::thread::sleep(Duration::from_millis(800));
+        };
+        let (outcome, ()) = tokio::join!(provider.refresh(&record), stands_still);
+        assert!(matches!(outcome, Exchange::Rotated(_)), "{outcome:?}");
+        assert!(serving.join().expect("no panic") > 0);
     }
 }

@@ -23,6 +23,8 @@ use crate::{Clock as _, Disposition, Held, LockRequest, StoreError, SystemClock,
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause: a waiter takes a lock within 50 ms of its release.
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
+/// The longest purpose that is shown, in characters.
+const LONGEST_PURPOSE: usize = 24;
 /// After this long a wait is worth telling a person about.
 const NOTICE_AFTER: Duration = Duration::from_secs(1);
 
@@ -341,10 +343,15 @@ fn holder(path: &Path) -> Option<LockHolder> {
     noted(&options.open(path).ok()?)
 }
 
+/// What a lock file says of its holder. Somebody else may have written it, and it is shown to people: the purpose is
+/// cut to the two words that it is.
 fn noted(file: &File) -> Option<LockHolder> {
     let mut text = String::new();
     file.take(1024).read_to_string(&mut text).ok()?;
-    serde_json::from_str(&text).ok()
+    let holder: LockHolder = serde_json::from_str(&text).ok()?;
+    let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, ' ' | '-');
+    let purpose = holder.purpose.chars().filter(is_plain).take(LONGEST_PURPOSE).collect();
+    Some(LockHolder { purpose, ..holder })
 }
 
 /// The task, or outside a runtime the thread, that holds a lock.

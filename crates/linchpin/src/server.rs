@@ -9,7 +9,7 @@ use linchpin_oauth::http::{HttpOptions, HttpSetupError};
 use linchpin_oauth::sign_in::{ClientCredentials, PendingSignIn, SignInError, SignInOptions};
 use linchpin_store::history::{Code, Phrase, Place, What};
 use linchpin_store::{
-    Clock, CredentialKey, Disposition, LockHolder, Pin, Record, ServerUrl, SignInTurn, StoreKind, Why,
+    Clock, CredentialKey, Disposition, LockHolder, Pin, Record, Secret, ServerUrl, SignInTurn, StoreKind, Why,
 };
 use linchpin_transport::{Authorization, Endpoint};
 use thiserror::Error;
@@ -186,7 +186,9 @@ impl Server {
     pub async fn begin_sign_in(&self, options: &SignInOptions) -> Result<PendingSignIn, SignInError> {
         let mut options = options.clone();
         // What cannot be read is bound to nobody, and repaired by the sign-in.
-        if let Some(record) = self.credential.record().await.ok().flatten() {
+        let record = self.credential.record().await.ok().flatten();
+        let secrets = record.as_ref().map(secrets).unwrap_or_default();
+        if let Some(record) = record {
             if options.scopes.is_empty() {
                 options.scopes = options.challenge.as_deref().map(lacking).unwrap_or_default();
             }
@@ -196,10 +198,18 @@ impl Server {
             options.issuer.get_or_insert(record.issuer);
         }
         let begun = PendingSignIn::begin(self.url(), &options, &self.linchpin.0.http).await;
-        if let Err(error) = &begun {
-            self.sign_in_failed(error);
+        let begun = begun.map_err(|error| self.without_secrets(error, &secrets));
+        begun.inspect_err(|error| self.sign_in_failed(error))
+    }
+
+    /// What others answer may repeat what they know of the sign-in that is there: that is told nobody (P20).
+    fn without_secrets(&self, error: SignInError, secrets: &[Secret]) -> SignInError {
+        let told = error.to_string();
+        if !secrets.iter().any(|secret| secret.is_in(&told)) {
+            return error;
         }
-        begun
+        let problem = "it or its provider answered with a secret of the sign-in that is there".to_owned();
+        SignInError::Metadata { server: self.url().clone(), problem }
     }
 
     /// Tells the history that a sign-in came to nothing. Whatever fails in a call of this server is told by it; this is
@@ -259,7 +269,10 @@ impl Server {
         pending: PendingSignIn,
         callback: linchpin_oauth::sign_in::Callback,
     ) -> Result<SignedIn, SignInFailed> {
+        let record = self.credential.record().await.ok().flatten();
+        let secrets = record.as_ref().map(secrets).unwrap_or_default();
         let signed_in = pending.finish(callback, &*self.linchpin.0.clock).await;
+        let signed_in = signed_in.map_err(|error| self.without_secrets(error, &secrets));
         let signed_in = signed_in.inspect_err(|error| self.sign_in_failed(error))?;
         match self.keep(signed_in.record).await {
             Ok(kept) => {
@@ -305,6 +318,12 @@ impl Server {
     pub async fn sign_out(&self) -> Result<SignOut, CredentialError> {
         self.credential.sign_out().await
     }
+}
+
+/// The secrets of a sign-in.
+fn secrets(record: &Record) -> Vec<Secret> {
+    let client = record.client.secret.iter();
+    [&record.access_token].into_iter().chain(&record.refresh_token).chain(client).cloned().collect()
 }
 
 /// The scopes that a challenge finds lacking; none when it is about something else.

@@ -19,7 +19,7 @@ const WAITED: Duration = Duration::from_millis(60);
 const TELLS: Duration = Duration::from_secs(1);
 
 /// For how long a refresh waits for the lock.
-const BOUND: Duration = Duration::from_secs(60);
+const BOUND: Duration = Duration::from_secs(50);
 
 pub(crate) fn run(campaign: &Campaign, report: &mut Report) -> Result<()> {
     let machine = Machine::new(campaign, Kind::File, |_| {})?;

@@ -100,6 +100,7 @@ fn p11_burying_changes_nothing_but_the_note() {
     assert_eq!(after.refresh_token, before.refresh_token);
     assert_eq!(after.exchange, None);
     assert_eq!(after.refused, None);
+    assert_eq!(after.generation, before.generation + 1);
     let rejected = before.access_token.fingerprint();
     let after = buried(before, "invalid_grant", Some(&rejected), UnixMs(8));
     assert!(after.is_refused() && !after.is_usable(UnixMs(1)));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 use linchpin::{
-    ClientError, LockHolder, McpClient, PendingSignIn, PreregisteredClient, Record, Secret, Server,
-    SignInError, SignInOptions, SignedIn, Turn, Why,
+    ClientError, Disposition, LockHolder, McpClient, PendingSignIn, PreregisteredClient, Record, Secret,
+    Server, SignInError, SignInOptions, SignedIn, Turn, Wait, Why,
 };
 use serde::Serialize;
 use tokio::io::AsyncBufReadExt as _;
@@ -327,10 +327,23 @@ pub(super) fn spinner(text: &str) -> ProgressBar {
     spinner
 }
 
-/// Whether a sign-in is there that serves without a person, for `bridge --login`.
+/// Whether a sign-in is there that serves without a person, for `bridge --login`. A provider that refused the client is
+/// asked again when its pause is over.
 pub(super) async fn is_signed_in(server: &Server) -> Result<bool, Failure> {
-    let record = server.record().await?;
+    let Some(record) = server.record().await? else { return Ok(false) };
     let now = linchpin::Clock::now(&linchpin::SystemClock);
-    let renews = |record: &Record| record.is_renewable() && record.client_refusal().is_none();
-    Ok(record.is_some_and(|record| record.is_usable(now) || renews(&record)))
+    if record.is_usable(now) || !record.is_renewable() {
+        return Ok(record.is_usable(now));
+    }
+    if record.client_refusal().is_none() {
+        return Ok(true);
+    }
+    match server.access_token(Wait::within(FIRST_REQUEST)).await {
+        Err(error) if error.disposition() == Disposition::SignIn => {
+            output::note(error.to_string());
+            Ok(false)
+        }
+        // Whatever else is the matter, a page would not mend it.
+        _ => Ok(true),
+    }
 }

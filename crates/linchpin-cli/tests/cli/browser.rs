@@ -81,7 +81,7 @@ async fn f24_a_denied_consent_is_told_on_both_screens_and_changes_nothing() {
     let told = world.run(&["log", &url]).await.stdout;
     let line =
         "a sign-in was begun and came to nothing: the provider did not sign the person in (access_denied)";
-    assert_eq!(told.matches(line).count(), 2, "{told}");
+    assert_eq!(told.matches(line).count(), 1, "said once, however often: {told}");
     let ran = world.run(&["login", &url, "--timeout", "1s"]).await;
     assert_eq!(ran.code, 6, "{ran:?}");
     let told = world.run(&["log", &url, "--json"]).await.stdout;
@@ -174,5 +174,29 @@ async fn f24_a_browser_that_ends_at_once_or_is_not_there_leaves_the_page_to_the_
         assert_eq!(browse(&page).await.expect("visited").status, 200);
         let ran = login.ended().await;
         assert_eq!((ran.code, ran.stderr.lines().count()), (0, 2), "{ran:?}");
+    }
+}
+
+/// Whoever knows a secret of the sign-in that is there may say it in the next one: it is neither shown nor kept.
+#[tokio::test]
+async fn p20_metadata_that_names_a_saved_token_is_told_without_it() {
+    let world = World::signed_in(|_| {}).await;
+    let (url, record) = (world.url(), world.record().expect("saved"));
+    for secret in ["access_token", "refresh_token"] {
+        let secret = record[secret].as_str().expect("a token");
+        let origin = world.kit.issuer();
+        let metadata = json!({ "resource": url, "authorization_servers": [format!("{origin}/{secret}")] });
+        world.kit.fault(Fault::replace(
+            Endpoint::ResourceMetadata,
+            200,
+            &[("content-type", "application/json")],
+            &metadata.to_string(),
+        ));
+        let ran = world.run(&["login", &url]).await;
+        assert_eq!(ran.code, 1, "{ran:?}");
+        assert!(ran.stderr.contains("answered with a secret of the sign-in that is there"), "{ran:?}");
+        let told = world.run(&["log", &url, "--json"]).await.stdout;
+        assert!(!told.contains(secret) && !ran.stderr.contains(secret) && told.contains("sign_in_failed"));
+        world.kit.clear_faults();
     }
 }

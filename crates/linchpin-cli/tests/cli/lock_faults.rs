@@ -233,10 +233,11 @@ async fn f13_files_are_born_private() {
     for line in log.lines().filter(|line| line.contains(&home)) {
         if line.contains("mkdir") {
             born += 1;
-            assert!(line.contains(", 0700)") || line.contains("EEXIST"), "{line}");
+            // A call that another thread's comes between is cut off behind its arguments.
+            assert!(line.contains(", 0700") || line.contains("EEXIST"), "{line}");
         } else if line.contains("O_CREAT") {
             born += 1;
-            assert!(line.contains(", 0600)"), "{line}");
+            assert!(line.contains(", 0600"), "{line}");
         }
         later += usize::from(line.contains("chmod"));
     }

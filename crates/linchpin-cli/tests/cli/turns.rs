@@ -222,7 +222,25 @@ async fn p11_thirty_requests_of_three_processes_after_a_client_was_refused_cost_
     );
 }
 
-/// Half a minute later the provider may know the client again; a person who is there to sign in is not kept waiting.
+/// Half a minute later the provider may know the client again, and no page is needed.
+#[tokio::test]
+async fn p11_a_bridge_that_may_sign_in_asks_a_provider_again_that_refused_the_client() {
+    let world = World::signed_in(|_| {}).await;
+    world.kit.forget_clients();
+    world.expire();
+    assert_eq!(world.ask_for_a_token().await.code, 3);
+    world.kit.restore_clients();
+    world.end_pauses();
+    let pages = world.opened().len();
+    let bridges =
+        vec![StdioServer::start(world.command(&["bridge", "--login", &world.url()])).expect("started")];
+    initialize(&bridges).await;
+    assert_eq!(storm(&bridges, 1, "restored").await.answered, 1);
+    assert_eq!((world.opened().len(), world.kit.counts().registrations), (pages, 0));
+    world.close(bridges).await;
+}
+
+/// While it does not, a person who is there to sign in is not kept waiting.
 #[tokio::test]
 async fn p11_a_bridge_that_may_sign_in_opens_a_page_when_the_client_was_refused() {
     let world = World::signed_in(|_| {}).await;

@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Event, What};
+use super::Event;
 use crate::lock::lock_blocking;
 use crate::locks::LocalLocks;
 use crate::permissions::{check_file, io_error, no_follow, open_error, open_private, private_dir};
@@ -18,6 +18,8 @@ const FULL: u64 = 1 << 20;
 const ROTATION: LockRequest = LockRequest { purpose: "history", within: Duration::from_millis(250) };
 /// So far back from the end of the file, in bytes, it is looked for what was told before.
 const TAIL: u64 = 64 << 10;
+/// So many times one kind of thing is said of a sign-in with nothing done in between, whatever it says.
+const MOST_SAID: usize = 16;
 /// How often a line is written again that went into a file which was removed meanwhile.
 const TRIES: usize = 8;
 
@@ -63,16 +65,24 @@ impl HistoryFile {
         Ok(())
     }
 
-    /// Whether the last event about the same sign-in says the same, as far as the end of the file tells: two processes
-    /// at the same moment may both say it.
+    /// Whether the same was said about the same sign-in since anything was done about it, as far as the end of the file
+    /// tells: two processes at the same moment may both say it. What a server makes up anew each time is said
+    /// [`MOST_SAID`] times.
     fn has_told(&self, event: &Event) -> bool {
-        if !matches!(event.what, What::SignInRequired { .. }) {
+        if !event.what.changes_nothing() {
             return false;
         }
         let Ok(Some(tail)) = self.tail() else { return false };
-        let mut events = tail.rsplit(|byte| *byte == b'\n').filter_map(Event::from_line);
-        let last = events.find(|last| last.key == event.key);
-        last.is_some_and(|last| last.store == event.store && event.what.repeats(&last.what))
+        let events = tail.rsplit(|byte| *byte == b'\n').filter_map(Event::from_line);
+        let said = events.filter(|last| last.key == event.key).take_while(|last| last.what.changes_nothing());
+        let mut alike = 0;
+        for last in said {
+            alike += usize::from(std::mem::discriminant(&last.what) == std::mem::discriminant(&event.what));
+            if alike >= MOST_SAID || last.store == event.store && event.what.repeats(&last.what) {
+                return true;
+            }
+        }
+        false
     }
 
     /// The end of the current file, if it is there; it may begin within a line.

@@ -59,6 +59,36 @@ fn what_is_told_without_a_runtime_is_written_at_once() {
     assert_eq!(numbers(&history.reader().more().expect("readable")), [1]);
 }
 
+/// A broken server, asked again and again, must not push out why somebody was signed out.
+#[test]
+fn f25_what_is_asked_again_and_again_is_told_once_and_what_is_made_up_anew_a_few_times() {
+    let home = tempfile::tempdir().expect("a directory");
+    let history = history(&home, 1 << 20);
+    let failed = |problem: &str| What::SignInFailed { problem: Phrase::new(problem) };
+    let required = || What::SignInRequired {
+        reason: Reason::NotSignedIn,
+        code: None,
+        token: None,
+        access: None,
+        evidence: None,
+    };
+    let tell = |what: What| history.record(Event::new(UnixMs(1), &key(1), StoreKind::File, None, what));
+    let told = || history.reader().more().expect("readable").len();
+    // Turn by turn, as a client has it that is started anew each time.
+    for _ in 0..40 {
+        tell(failed("answered 503"));
+        tell(required());
+    }
+    assert_eq!(told(), 2);
+    (0..100).for_each(|number| tell(failed(&format!("made up {number}"))));
+    assert_eq!(told(), 2 + 15, "sixteen failures in all");
+    // After something was done it is news again.
+    tell(What::Superseded);
+    tell(failed("answered 503"));
+    tell(required());
+    assert_eq!(told(), 2 + 15 + 3);
+}
+
 /// Each writer's events that are kept are its last ones, without a gap, in two files of the bound at most.
 #[test]
 fn several_writers_lose_nothing_that_is_to_be_kept_when_files_are_full() {

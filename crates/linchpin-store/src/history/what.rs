@@ -109,7 +109,7 @@ pub enum What {
         /// That token.
         access: TokenName,
     },
-    /// A transaction waited for its lock, and got it.
+    /// A transaction waited for its lock, and got it, or what it wanted the lock for.
     LockWaited {
         /// What for.
         purpose: Phrase,
@@ -342,16 +342,22 @@ pub enum RevocationOutcome {
 }
 
 impl What {
-    /// Whether this says nothing that `before` did not: that a sign-in is required, for the same reason. Evidence is
-    /// not compared: whoever finds a sign-in ended knows less of it than the one that saw it end.
+    /// Whether this says nothing that `before` did not: that a sign-in is required, or came to nothing, for the same
+    /// reason. Evidence is not compared: whoever finds a sign-in ended knows less of it than the one that saw it end.
     pub fn repeats(&self, before: &Self) -> bool {
-        let said = |what: &Self| match what {
+        let without_evidence = |what: &Self| match what.clone() {
             Self::SignInRequired { reason, code, token, access, evidence: _ } => {
-                Some((*reason, code.clone(), token.clone(), access.clone()))
+                Self::SignInRequired { reason, code, token, access, evidence: None }
             }
-            _ => None,
+            what => what,
         };
-        said(self).is_some_and(|this| Some(this) == said(before))
+        self.changes_nothing() && without_evidence(self) == without_evidence(before)
+    }
+
+    /// Whether it tells how things are, and nothing that was done: somebody who asks again and again would have it told
+    /// each time.
+    pub(super) fn changes_nothing(&self) -> bool {
+        matches!(self, Self::SignInRequired { .. } | Self::SignInFailed { .. } | Self::OtherProvider { .. })
     }
 }
 

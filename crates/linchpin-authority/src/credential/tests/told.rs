@@ -231,7 +231,7 @@ async fn waits_for_a_lock_are_told() {
     let [What::LockTimedOut { waited_ms, ref purpose, .. }] = told.events()[..] else {
         panic!("{:?}", told.events())
     };
-    assert_eq!((waited_ms, purpose.as_str()), (60_000, "refresh"));
+    assert_eq!((waited_ms, purpose.as_str()), (50_000, "refresh"));
     let release = async {
         tokio::time::sleep(Duration::from_millis(1_300)).await;
         drop(guard);
