@@ -90,10 +90,19 @@ pub enum UrlRefused {
     /// An address in this machine or its network, for a server that is neither.
     #[error("leads into a private network, which the server is not in")]
     Private,
+    /// Longer than [`LONGEST_URL`].
+    #[error("is longer than {LONGEST_URL} characters")]
+    TooLong,
 }
+
+/// The longest URL that metadata may supply, in bytes: it is shown to people and given to a browser.
+const LONGEST_URL: usize = 4096;
 
 /// Checks a URL that metadata supplied before anything is sent there (F22).
 pub fn check_url(url: &Url, reach: Reach, options: &HttpOptions) -> Result<(), UrlRefused> {
+    if url.as_str().len() > LONGEST_URL {
+        return Err(UrlRefused::TooLong);
+    }
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
         return Err(UrlRefused::Adorned);
     }
@@ -360,6 +369,11 @@ mod tests {
         let allowed = HttpOptions { plain_http: PlainHttp::Allowed };
         let url = Url::parse("http://as.example.com/token").expect("a URL");
         assert_eq!(check_url(&url, Reach::Public, &allowed), Ok(()));
+        for (length, expected) in [(LONGEST_URL, Ok(())), (LONGEST_URL + 1, Err(UrlRefused::TooLong))] {
+            let url =
+                format!("https://as.example.com/{}", "a".repeat(length - "https://as.example.com/".len()));
+            assert_eq!(check_url(&url.parse().expect("a URL"), Reach::Public, &allowed), expected);
+        }
     }
 
     #[tokio::test]

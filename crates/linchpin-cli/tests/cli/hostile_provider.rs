@@ -51,6 +51,18 @@ fn hostile_metadata() -> Vec<(&'static str, Value, i32, &'static str)> {
         ("provider", auth("$(touch x)"), 1, "authorization endpoint"),
         ("provider", auth("http://evil.example.com/authorize"), 1, "authorization endpoint is not https"),
         ("provider", auth(""), 1, "authorization endpoint"),
+        (
+            "provider",
+            auth(&format!("https://127.0.0.1/{}", "a".repeat(500_000))),
+            1,
+            "authorization endpoint is longer than 4096 characters",
+        ),
+        (
+            "provider",
+            json!({ "issuer": format!("https://127.0.0.1/{}", "a".repeat(500_000)) }),
+            1,
+            "says it is that of",
+        ),
         ("provider", json!({ "code_challenge_methods_supported": null }), 1, "PKCE"),
         ("provider", json!({ "code_challenge_methods_supported": ["plain"] }), 1, "PKCE"),
         ("provider", json!({ "code_challenge_methods_supported": [] }), 1, "PKCE"),
@@ -81,6 +93,7 @@ async fn f22_metadata_that_is_wrong_or_hostile_is_refused_before_anything_is_sen
         assert_eq!(ran.code, code, "{overrides}: {ran:?}");
         told(&ran, code, &[part]);
         assert!(!ran.stderr.contains('\u{1b}'), "{ran:?}");
+        assert!(ran.stderr.len() < 1_000, "{} bytes", ran.stderr.len());
         assert_eq!(world.files(), before, "{overrides}");
     }
     let counts = world.kit.counts();

@@ -47,6 +47,9 @@ pub(crate) struct Discovered {
     pub(crate) offline_access: bool,
 }
 
+/// The longest issuer, in bytes: it stands in errors, before what is the matter.
+const LONGEST_ISSUER: usize = 512;
+
 /// Asks the server unless it has challenged already, reads its metadata and the provider's, and checks both.
 pub(crate) async fn discover(
     server: &ServerUrl,
@@ -97,6 +100,9 @@ pub(crate) async fn discover(
     manager.set_metadata(metadata.clone());
 
     let issuer = metadata.issuer.clone().ok_or_else(|| wrong("its provider names no issuer".to_owned()))?;
+    if issuer.len() > LONGEST_ISSUER {
+        return Err(wrong(format!("its provider has an issuer of more than {LONGEST_ISSUER} bytes")));
+    }
     let endpoint = |name: &str, text: &str| {
         let url = Url::parse(text).map_err(|_| wrong(format!("its {name} is not a URL")))?;
         check_url(&url, reach, http).map_err(|refused| wrong(format!("its {name} {refused}")))?;
