@@ -83,6 +83,25 @@ impl Wait {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_token_is_what_its_text_is() {
+        let token = |text: &str, ends: u64| AccessToken::new(Secret::new(text), Some(UnixMs(ends)));
+        assert_eq!(token("one", 7), token("one", 8));
+        assert_ne!(token("one", 7), token("two", 7));
+        assert_eq!(token("one", 7).expires_at_ms(), Some(UnixMs(7)));
+        assert_eq!(AccessToken::new(Secret::new("one"), None).expires_at_ms(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn p18_a_wait_is_over_at_its_end_and_not_before() {
+        let wait = Wait::within(Duration::from_secs(5));
+        assert!(!wait.is_over() && !Wait::Transaction.is_over());
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert!(wait.is_over() && !Wait::Transaction.is_over());
+        let thirty_years = Duration::from_secs(30 * 365 * 24 * 3600);
+        assert_eq!(moment_in(Duration::MAX), Instant::now() + thirty_years);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn p18_a_wait_of_any_length_is_a_wait() {
         let Wait::Until(end) = Wait::within(Duration::from_secs(5)) else { unreachable!("a moment") };
