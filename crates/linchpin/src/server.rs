@@ -243,10 +243,13 @@ impl Server {
         credentials: &ClientCredentials,
     ) -> Result<SignedIn, SignInFailed> {
         let mut credentials = credentials.clone();
-        if let Some(record) = self.credential.record().await.ok().flatten() {
-            credentials.issuer.get_or_insert(record.issuer);
+        let there = self.credential.record().await.ok().flatten();
+        let secrets = there.as_ref().map(secrets).unwrap_or_default();
+        if let Some(there) = there {
+            credentials.issuer.get_or_insert(there.issuer);
         }
         let signed_in = credentials.sign_in(self.url(), self.http_options(), self.clock()).await;
+        let signed_in = signed_in.map_err(|error| self.without_secrets(error, &secrets));
         let record = signed_in.inspect_err(|error| self.sign_in_failed(error))?;
         Ok(self.keep(record).await?)
     }
