@@ -96,7 +96,7 @@ pub enum UrlRefused {
 }
 
 /// The longest URL that metadata may supply, in bytes: it is shown to people and given to a browser.
-const LONGEST_URL: usize = 4096;
+pub const LONGEST_URL: usize = 4096;
 
 /// Checks a URL that metadata supplied before anything is sent there (F22).
 pub fn check_url(url: &Url, reach: Reach, options: &HttpOptions) -> Result<(), UrlRefused> {
