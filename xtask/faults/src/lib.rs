@@ -17,6 +17,8 @@ mod waits;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -75,6 +77,8 @@ pub(crate) struct Campaign {
     jobs: usize,
     full: bool,
     keyring: Option<Session>,
+    /// How often the keyring did not answer in time, and was asked again: a machine that is busy, no fault of a refresh.
+    silences: Arc<AtomicUsize>,
     begun: Instant,
     within: Option<Duration>,
 }
@@ -89,6 +93,18 @@ impl Campaign {
     /// Whether no more is to be begun.
     fn is_over(&self) -> bool {
         self.within.is_some_and(|within| self.begun.elapsed() >= within)
+    }
+
+    /// How often the keyring was too busy since this was asked last, for a report.
+    fn silences(&self) -> String {
+        match self.silences.swap(0, Ordering::Relaxed) {
+            0 => String::new(),
+            times => {
+                format!(
+                    " The keyring did not answer within 3 s {times} times (exit 5); the process was run again."
+                )
+            }
+        }
     }
 
     /// Tells whoever waits for a full run how far it is.
@@ -132,6 +148,7 @@ fn run(options: &Options) -> Result<()> {
         jobs: options.jobs.max(1),
         full: options.full,
         keyring,
+        silences: Arc::default(),
         begun: Instant::now(),
         within: options.within,
     };

@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -23,6 +24,9 @@ pub(crate) const VISITOR: &str = "LINCHPIN_FAULTS_VISITOR";
 
 /// Longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a process is run that meets a keyring which is too busy to answer.
+const AS_OFTEN: usize = 5;
 
 /// How often a process is looked at.
 const PAUSE: Duration = Duration::from_micros(300);
@@ -58,6 +62,7 @@ pub(crate) struct Machine {
     pub(crate) kind: Kind,
     linchpin: PathBuf,
     bus: String,
+    silences: Arc<AtomicUsize>,
     home: TempDir,
     key: CredentialKey,
     stores: Stores,
@@ -88,6 +93,12 @@ impl Ran {
     pub(crate) fn is_killed(&self) -> bool {
         self.status.signal() == Some(9)
     }
+
+    /// Whether the keyring was too busy for it: the command tells so after 3 s, has sent nothing that it could not keep,
+    /// and may be run again.
+    pub(crate) fn met_silence(&self) -> bool {
+        self.code() == Some(5) && self.stderr.contains("did not answer within")
+    }
 }
 
 impl Machine {
@@ -107,11 +118,14 @@ impl Machine {
         let stores = Stores::new(&directories, StorePolicy::File, Some(Secret::new(IDENTITY)));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let linchpin = campaign.linchpin.clone();
-        Ok(Self { kit, kind, linchpin, bus, home, key, stores, runtime })
+        let silences = Arc::clone(&campaign.silences);
+        Ok(Self { kit, kind, linchpin, bus, silences, home, key, stores, runtime })
     }
 
     /// Plants a sign-in whose access token has ended, in place of whatever was there, and counts from zero.
     pub(crate) fn plant(&self) -> Result<Planted> {
+        // Whatever the run before left, however it ended.
+        self.kit.clear_faults();
         let signed_in = self.kit.sign_in()?;
         let record = json!({
             "version": 1, "generation": 1,
@@ -135,9 +149,11 @@ impl Machine {
         self.runtime.block_on(save)?;
         if self.kind == Kind::Keyring {
             // Its bus is that of the command, not of this process.
-            let mut command = self.command(&["store", "move", &self.url(), "--to", "keyring"]);
-            command.env("LINCHPIN_STORE", "file");
-            let moved = Running::start(command)?.end()?;
+            let moved = self.heard(|| {
+                let mut command = self.command(&["store", "move", &self.url(), "--to", "keyring"]);
+                command.env("LINCHPIN_STORE", "file");
+                Running::start(command)?.end()
+            })?;
             if moved.code() != Some(0) {
                 bail!("the sign-in cannot be planted in the keyring: {}", moved.stderr);
             }
@@ -185,7 +201,28 @@ impl Machine {
 
     /// `linchpin token`, to its end.
     pub(crate) fn token(&self) -> Result<Ran> {
-        self.start(&["token", &self.url()], "")?.end()
+        self.heard(|| self.start(&["token", &self.url()], "")?.end())
+    }
+
+    /// What `run` comes to once the keyring answers in time; how often it did not is counted. A keyring that stays silent
+    /// is for whoever looks at the answer.
+    fn heard(&self, run: impl Fn() -> Result<Ran>) -> Result<Ran> {
+        for _ in 1..AS_OFTEN {
+            let ran = run()?;
+            if !self.was_silent(&ran) {
+                return Ok(ran);
+            }
+        }
+        run()
+    }
+
+    /// Whether the keyring was too busy for this process, which is then counted.
+    pub(crate) fn was_silent(&self, ran: &Ran) -> bool {
+        let silent = self.kind == Kind::Keyring && ran.met_silence();
+        if silent {
+            self.silences.fetch_add(1, Ordering::Relaxed);
+        }
+        silent
     }
 
     /// The credential lock as another process takes it that waits this long at most, and how long that took.
