@@ -15,6 +15,8 @@ use crate::world::{PATIENCE, World, initialize};
 
 /// How long the provider takes.
 const EXCHANGE: Duration = Duration::from_millis(300);
+/// How much longer than that a waiter may wait; of a round in which one waits longer the history is printed.
+const ASKED: Duration = Duration::from_millis(100);
 const PROCESSES: [usize; 3] = [2, 8, 32];
 const CALLS: [usize; 3] = [1, 25, 100];
 
@@ -85,6 +87,9 @@ async fn one_expiry(world: &World, store: &str, processes: usize, calls: usize) 
     let mut all = Storm::default();
     for run in futures::future::join_all(runs).await {
         all.add(run);
+    }
+    if all.waited(100) > EXCHANGE + ASKED {
+        println!("f01: waited {:?}; what happened:\n{}", all.waits, world.history());
     }
     let counts = world.kit.counts();
     (all.exchanges, all.replays) = (counts.exchanges, counts.replays + counts.repeats);
