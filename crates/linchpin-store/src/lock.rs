@@ -7,40 +7,28 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rand::Rng as _;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::permissions::{check_file, no_follow, open_error};
-use crate::{Clock as _, Disposition, Held, LockRequest, StoreError, SystemClock, UnixMs};
+use crate::{Disposition, Held, LockRequest, StoreError, UnixMs};
+
+mod note;
+
+pub use note::LockHolder;
+use note::holder;
 
 /// The first pause between two tries; it doubles up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 /// The longest pause: a waiter takes a lock within 50 ms of its release.
 const LONGEST_PAUSE: Duration = Duration::from_millis(16);
-/// The longest purpose that is shown, in characters.
-const LONGEST_PURPOSE: usize = 24;
 /// After this long a wait is worth telling a person about.
 const NOTICE_AFTER: Duration = Duration::from_secs(1);
-
-/// Who holds a lock, as its holder wrote it into the lock file. Best effort: it decides nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LockHolder {
-    /// The process.
-    pub pid: u32,
-    /// What it holds the lock for.
-    pub purpose: String,
-    /// Since when.
-    pub since_ms: UnixMs,
-    /// When the lock file was made; each holder hands it on.
-    #[serde(default)]
-    pub made_ms: UnixMs,
-}
 
 /// Why a lock was not taken.
 #[derive(Debug, Error)]
@@ -104,7 +92,7 @@ pub(crate) struct FileLock {
     holding: Option<Holding>,
     file: File,
     path: PathBuf,
-    made_at: UnixMs,
+    made_at: Option<UnixMs>,
 }
 
 impl FileLock {
@@ -125,7 +113,7 @@ impl Held for FileLock {
     }
 
     fn made_at(&self) -> Option<UnixMs> {
-        Some(self.made_at)
+        self.made_at
     }
 }
 
@@ -261,7 +249,7 @@ fn try_lock(path: &Path, purpose: &str) -> Result<Option<FileLock>, LockError> {
         let source = io::Error::other("two takers get the same lock at once");
         return Err(LockError::Unsupported { path: path.to_owned(), source });
     }
-    let made_at = note_holder(&mut file, purpose);
+    let made_at = note::write(&mut file, purpose);
     held().insert(path.to_owned(), task);
     let path = path.to_owned();
     Ok(Some(FileLock { holding: Some(Holding(path.clone())), file, path, made_at }))
@@ -323,35 +311,6 @@ fn is_of(metadata: &std::fs::Metadata, file: &File) -> bool {
 #[cfg(not(unix))]
 fn is_of(_: &std::fs::Metadata, _: &File) -> bool {
     true
-}
-
-/// Writes the holder into the file; when the file was made. A file without a note that reads is as good as new.
-fn note_holder(file: &mut File, purpose: &str) -> UnixMs {
-    let now = SystemClock.now();
-    let made_ms = noted(file).map_or(now, |holder| holder.made_ms);
-    let holder = LockHolder { pid: std::process::id(), purpose: purpose.to_owned(), since_ms: now, made_ms };
-    let text = serde_json::to_string(&holder).unwrap_or_default();
-    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
-    made_ms
-}
-
-/// Who wrote the lock file last. Meaningful only while somebody holds the lock.
-fn holder(path: &Path) -> Option<LockHolder> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    no_follow(&mut options);
-    noted(&options.open(path).ok()?)
-}
-
-/// What a lock file says of its holder. Somebody else may have written it, and it is shown to people: the purpose is
-/// cut to the two words that it is.
-fn noted(file: &File) -> Option<LockHolder> {
-    let mut text = String::new();
-    file.take(1024).read_to_string(&mut text).ok()?;
-    let holder: LockHolder = serde_json::from_str(&text).ok()?;
-    let is_plain = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, ' ' | '-');
-    let purpose = holder.purpose.chars().filter(is_plain).take(LONGEST_PURPOSE).collect();
-    Some(LockHolder { purpose, ..holder })
 }
 
 /// The task, or outside a runtime the thread, that holds a lock.

@@ -52,7 +52,7 @@ pub trait Held: Send + Sync {
     }
 
     /// When the lock itself was made, if that is known and not always: whoever held one of the same name before that
-    /// may not have noticed yet that it was taken away.
+    /// may not have noticed yet that it was taken away. Every holder of one lock is told the same.
     fn made_at(&self) -> Option<UnixMs> {
         None
     }

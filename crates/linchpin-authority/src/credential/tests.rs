@@ -15,6 +15,8 @@ use crate::{Authority, SignInReason};
 mod clocks;
 mod drops;
 mod edges;
+#[cfg(unix)]
+mod full_disk;
 mod late;
 #[cfg(unix)]
 mod lost_lock;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::{Clock as _, SystemClock};
 
 const WITHIN: Duration = Duration::from_secs(3);
 
@@ -84,18 +85,4 @@ fn f10_what_is_no_lock_file_fails_when_it_is_tried_out() {
     let (path, _lock) = held(&directory);
     try_out(&path).expect("held, and so usable");
     assert!(matches!(try_out(directory.path()), Err(LockError::File(_))));
-}
-
-#[test]
-fn f25_a_note_that_somebody_else_wrote_forges_no_line() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let (path, mut lock) = held(&directory);
-    for (purpose, shown) in [
-        ("sign-in", "sign-in"),
-        ("\u{1b}[2Jx\nerror: forged\u{202e}", "2Jxerror forged"),
-        (&"x".repeat(500), &"x".repeat(LONGEST_PURPOSE)),
-    ] {
-        note_holder(&mut lock.file, purpose);
-        assert_eq!(holder(&path).expect("it reads").purpose, shown);
-    }
 }
