@@ -49,12 +49,13 @@ pub(crate) fn note(text: impl AsRef<str>) {
     let _ = writeln!(anstream::stderr().lock(), "{}", text.as_ref());
 }
 
-/// Prints `value` as one JSON document on stdout. What could act on a terminal is escaped beyond what JSON asks for.
+/// Prints `value` as one JSON document on stdout. What could act on a terminal, or hide, is
+/// escaped beyond what JSON asks for.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(|error| {
         Failure::new(Disposition::Answered, format!("the answer cannot be written as JSON: {error}"))
     })?;
-    line(escaped(&text))
+    line(linchpin::plain_json(&text))
 }
 
 /// Prints a failure: one line on stderr, and with `--json` the same as an object on stdout.
@@ -130,18 +131,6 @@ fn acts(c: char) -> bool {
     c.is_control() || reorders || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// JSON text with such characters written as escapes. They stand only in strings; the line breaks between values
-/// stay.
-pub(crate) fn escaped(json: &str) -> Cow<'_, str> {
-    let wants = |c: char| acts(c) && c != '\n';
-    if !json.chars().any(wants) {
-        return Cow::Borrowed(json);
-    }
-    // All of them are in the plane that four digits write.
-    let escape = |c: char| if wants(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() };
-    json.chars().map(escape).collect::<String>().into()
-}
-
 /// The longest piece of what somebody typed that a line repeats, in characters.
 const LONGEST_QUOTE: usize = 200;
 
@@ -161,15 +150,6 @@ pub(crate) fn shown_lines(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn f25_json_says_the_same_without_such_characters() {
-        let value = serde_json::json!({ "a": "x\u{9b}1m\u{7f}\u{202e}\n\u{1b}ü" });
-        let text = serde_json::to_string_pretty(&value).expect("JSON");
-        let escaped = escaped(&text);
-        assert!(!escaped.chars().any(|c| acts(c) && c != '\n'), "{escaped}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).expect("still JSON"), value);
-    }
 
     #[test]
     fn a_table_is_fitted_only_into_a_terminal_of_some_width() {

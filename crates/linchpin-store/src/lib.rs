@@ -34,6 +34,7 @@ mod lock;
 mod locks;
 mod memory;
 mod permissions;
+mod plain;
 mod policy;
 mod record;
 mod resolve;
@@ -53,6 +54,7 @@ pub use key::{CredentialKey, PlainHttp, Profile, ProfileError, ServerUrl, Server
 pub use keyring::{KeyringError, KeyringStore};
 pub use lock::{LockError, LockHolder};
 pub use memory::MemoryStore;
+pub use plain::plain_json;
 pub use policy::{PolicyError, StorePolicy};
 pub use record::{
     Client, ClientAuthMethod, DeadToken, ExchangeMark, PRESENTATIONS, RECORD_VERSION, Record, RecordError,

@@ -83,7 +83,7 @@ pub use linchpin_store::{
     Fingerprint, IdentityError, KeyringError, KeyringStore, LockError, LockHolder, MemoryStore, PlainHttp,
     PolicyError, Profile, ProfileError, Record, Registration, Secret, SecretsStore, ServerUrl,
     ServerUrlError, SignInTurn, Store, StoreError, StoreKind, StorePolicy, StoredRecord, Stores, SystemClock,
-    UnixMs, UserFile, UserFileGuard, Why, doctor, history,
+    UnixMs, UserFile, UserFileGuard, Why, doctor, history, plain_json,
 };
 pub use linchpin_transport::{Authorization, Endpoint, SendError};
 pub use rmcp;

@@ -83,7 +83,7 @@ impl Shown {
             let told = story.tell(&event);
             if self.includes(&event) {
                 lines.push(if self.json {
-                    output::escaped(&line).into_owned()
+                    linchpin::plain_json(&line).into_owned()
                 } else {
                     in_one_line(&event, &told)
                 });

@@ -209,7 +209,7 @@ async fn f25_escape_sequences_from_a_server_reach_no_terminal() {
     let world = World::signed_in(|config| {
         config.more_tools = vec![json!({
             "name": "evil\u{1b}]0;owned\u{7}",
-            "description": "clear\u{1b}[2J \u{9b}31m \u{202e}txt.exe\u{2066} \rover\nsecond line",
+            "description": "clear\u{1b}[2J \u{9b}31m \u{202e}txt.exe\u{2066} \rover\nsecond line pay\u{200b}pal\u{e0041}",
             "inputSchema": { "type": "object" },
         })];
     })
@@ -219,6 +219,10 @@ async fn f25_escape_sequences_from_a_server_reach_no_terminal() {
     assert!(!plain.stdout.contains(HOSTILE) && plain.stdout.contains("evil"), "{plain:?}");
     let as_json = world.run(&["tools", &world.url(), "--json"]).await;
     assert!(!as_json.stdout.contains(HOSTILE), "{as_json:?}");
+    assert!(
+        !as_json.stdout.contains(['\u{200b}', '\u{e0041}']),
+        "nor anything that is not seen: {as_json:?}"
+    );
     let names: Vec<_> =
         as_json.json().as_array().expect("a list").iter().map(|tool| tool["name"].clone()).collect();
     assert!(names.contains(&json!("evil\u{1b}]0;owned\u{7}")), "the JSON still says what the server said");

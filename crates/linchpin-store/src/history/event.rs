@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{Place, What};
-use crate::{CredentialKey, Profile, StoreKind, UnixMs};
+use crate::{CredentialKey, Profile, StoreKind, UnixMs, plain_json};
 
 /// The version of the lines that this crate writes. Readers take later ones for what they understand of them.
 const VERSION: u32 = 1;
@@ -62,7 +62,7 @@ impl Event {
         self.key == key.digest()
     }
 
-    /// The line in `events.jsonl`, without its end.
+    /// The line in `events.jsonl`, without its end. A person may look at it: what acts on a terminal or hides is escaped.
     pub fn to_line(&self) -> String {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -82,7 +82,8 @@ impl Event {
         let Self { at_ms, pid, version, key, server, profile, store, generation, what } = self;
         let (at_ms, pid, store, generation) = (*at_ms, *pid, *store, *generation);
         let line = Line { v: VERSION, at_ms, pid, version, key, server, profile, store, generation, what };
-        serde_json::to_string(&line).expect("an event is strings and numbers")
+        let line = serde_json::to_string(&line).expect("an event is strings and numbers");
+        plain_json(&line).into_owned()
     }
 
     /// The event of a line; `None` when it is none. Fields that this version does not know are passed over, and of a

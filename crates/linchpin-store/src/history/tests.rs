@@ -89,6 +89,20 @@ fn f25_what_is_asked_again_and_again_is_told_once_and_what_is_made_up_anew_a_few
     assert_eq!(told(), 2 + 15 + 3);
 }
 
+/// Whoever looks at the file with `cat` sees what was told, and nothing pretends to be something else.
+#[test]
+fn f25_nothing_in_the_file_acts_on_a_terminal_or_hides() {
+    let home = tempfile::tempdir().expect("a directory");
+    let history = history(&home, 1 << 20);
+    let problem = "names \u{202e}moc.elpmaxe\u{2066} as pay\u{200b}pal, \u{e0041}\u{feff}";
+    let what = What::SignInFailed { problem: Phrase::new(problem) };
+    history.record(Event::new(UnixMs(1), &key(1), StoreKind::File, None, what.clone()));
+    let written = fs::read_to_string(history.0.file.paths()[0]).expect("there");
+    assert!(written.trim_end().chars().all(|c| c.is_ascii_graphic() || c == ' '), "{written}");
+    assert!(written.contains("names \\u202emoc.elpmaxe"), "{written}");
+    assert_eq!(history.reader().more().expect("readable")[0].event.what, what, "a reader finds the same");
+}
+
 /// Each writer's events that are kept are its last ones, without a gap, in two files of the bound at most.
 #[test]
 fn several_writers_lose_nothing_that_is_to_be_kept_when_files_are_full() {
