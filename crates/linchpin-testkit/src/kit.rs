@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::{Stream, StreamExt as _};
@@ -55,6 +56,34 @@ pub struct SignedIn {
     pub scope: String,
     /// How long the access token lives, in ms.
     pub access_lifetime_ms: u64,
+}
+
+impl SignedIn {
+    /// The sign-in as a store keeps it (a record of version 1, as JSON): obtained then, in ms since 1970, and with an
+    /// access token that by the clock of this machine lives for so long, whatever the provider thinks.
+    #[must_use]
+    pub fn record(&self, obtained_at_ms: u64, lives: Duration) -> String {
+        let lives_ms = u64::try_from(lives.as_millis()).unwrap_or(u64::MAX);
+        let mut client = serde_json::json!({ "id": self.client_id, "registration": "dynamic" });
+        if let Some(secret) = &self.client_secret {
+            client["secret"] = secret.as_str().into();
+        }
+        serde_json::json!({
+            "version": 1, "generation": 1,
+            "issuer": self.issuer,
+            "token_endpoint": self.token_endpoint,
+            "revocation_endpoint": self.revocation_endpoint,
+            "token_endpoint_auth_method": self.client_auth,
+            "resource": self.resource,
+            "client": client,
+            "access_token": self.access_token,
+            "refresh_token": self.refresh_token,
+            "scopes": self.scope.split(' ').collect::<Vec<_>>(),
+            "obtained_at_ms": obtained_at_ms,
+            "expires_at_ms": obtained_at_ms.saturating_add(lives_ms),
+        })
+        .to_string()
+    }
 }
 
 /// A request to the MCP endpoint as it came.
@@ -419,7 +448,7 @@ impl Drop for Held<'_> {
 
 async fn pause(ms: u64) {
     if ms > 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+        tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use linchpin::rmcp;
 use linchpin::{
-    Client, ClientAuthMethod, Clock as _, HttpOptions, Linchpin, McpClient, MemoryStore, PlainHttp, Profile,
-    Record, Registration, Secret, ServerUrl, SystemClock,
+    Clock as _, HttpOptions, Linchpin, McpClient, MemoryStore, PlainHttp, Profile, Record, ServerUrl,
+    SystemClock,
 };
 use linchpin_testkit::{Kit, KitThread, Options, SignedIn};
 use rmcp::model::{CallToolRequestParams, ClientConfig, JsonObject, ProtocolVersion};
@@ -22,34 +22,7 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 use tokio::runtime::{Builder, Runtime};
 
 fn record(signed_in: &SignedIn) -> Record {
-    let now = SystemClock.now();
-    Record {
-        generation: 1,
-        issuer: signed_in.issuer.clone(),
-        token_endpoint: signed_in.token_endpoint.parse().expect("a URL"),
-        revocation_endpoint: None,
-        token_endpoint_auth_method: ClientAuthMethod::None,
-        resource: signed_in.resource.clone(),
-        client: Client {
-            id: signed_in.client_id.clone(),
-            secret: None,
-            secret_expires_at_ms: None,
-            registration: Registration::Dynamic,
-            redirect_uri: None,
-        },
-        access_token: Secret::new(signed_in.access_token.clone()),
-        refresh_token: Some(Secret::new(signed_in.refresh_token.clone())),
-        scopes: vec![signed_in.scope.clone()],
-        signed_in_at_ms: None,
-        obtained_at_ms: now,
-        expires_at_ms: Some(now.after(Duration::from_secs(3600))),
-        exchange: None,
-        dead: None,
-        refused: None,
-        client_refused: None,
-        retry_at_ms: None,
-        extra: serde_json::Map::new(),
-    }
+    Record::from_json(&signed_in.record(SystemClock.now().0, Duration::from_secs(3600))).expect("a record")
 }
 
 async fn linchpin_client(kit: &Kit, signed_in: &SignedIn, revision: ProtocolVersion) -> McpClient {

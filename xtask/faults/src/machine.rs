@@ -14,7 +14,6 @@ use linchpin_store::{
     Store, StoreKind, StorePolicy, Stores,
 };
 use linchpin_testkit::{Config, Kit, KitThread, Options};
-use serde_json::json;
 use tempfile::TempDir;
 
 use crate::{Campaign, VARIABLE};
@@ -127,20 +126,8 @@ impl Machine {
         // Whatever the run before left, however it ended.
         self.kit.clear_faults();
         let signed_in = self.kit.sign_in()?;
-        let record = json!({
-            "version": 1, "generation": 1,
-            "issuer": signed_in.issuer,
-            "token_endpoint": signed_in.token_endpoint,
-            "revocation_endpoint": signed_in.revocation_endpoint,
-            "token_endpoint_auth_method": "none",
-            "resource": signed_in.resource,
-            "client": { "id": signed_in.client_id, "registration": "dynamic" },
-            "access_token": signed_in.access_token,
-            "refresh_token": signed_in.refresh_token,
-            "scopes": signed_in.scope.split(' ').collect::<Vec<_>>(),
-            "obtained_at_ms": 1_000, "expires_at_ms": 2_000,
-        });
-        let record = Record::from_json(&record.to_string()).context("the planted record")?;
+        let record = signed_in.record(1_000, Duration::from_secs(1));
+        let record = Record::from_json(&record).context("the planted record")?;
         let store = self.store();
         let save = async {
             let guard = store.lock(&self.key, LockRequest { purpose: "plant", within: PATIENCE }).await?;

@@ -11,13 +11,13 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
-use crate::harness::{Bench, Client, server};
+use crate::harness::{Client, World, server};
 use crate::raw::{Raw, http, id_in};
 
 #[tokio::test]
 async fn bridge_a_slow_call_delays_no_fast_one() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
+    let world = World::new().await;
+    let mut client = world.initialized().await;
     client.send("1", "tools/call", r#"{"name":"slow","arguments":{"ms":600,"nonce":"slow"}}"#).await;
     let begun = Instant::now();
     for _ in 0..10 {
@@ -27,13 +27,13 @@ async fn bridge_a_slow_call_delays_no_fast_one() {
     assert!(fast < Duration::from_millis(500), "ten fast calls took {fast:?}");
     assert!(client.take_passed().is_empty(), "the slow one is not done");
     assert_eq!(client.answer("1").await.text(), "slow");
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn bridge_two_hundred_calls_run_at_once() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
+    let world = World::new().await;
+    let mut client = world.initialized().await;
     let begun = Instant::now();
     for call in 0..200 {
         let params = format!(r#"{{"name":"count","arguments":{{"nonce":"n{call}","ms":300}}}}"#);
@@ -44,15 +44,15 @@ async fn bridge_two_hundred_calls_run_at_once() {
     }
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(4), "200 calls of 0.3 s took {took:?}");
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.tool_calls.len(), counts.calls_run(), counts.sessions_opened), (200, 200, 1));
-    assert!(client.close(&bench).await.is_empty());
+    assert!(client.close(&world).await.is_empty());
 }
 
 #[tokio::test]
 async fn bridge_progress_comes_in_order_and_before_its_answer() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
+    let world = World::new().await;
+    let mut client = world.initialized().await;
     for stream in ["a", "b", "c"] {
         let params = format!(
             r#"{{"name":"progress","arguments":{{"steps":8}},"_meta":{{"progressToken":"{stream}"}}}}"#
@@ -72,13 +72,13 @@ async fn bridge_progress_comes_in_order_and_before_its_answer() {
         }
         assert!(of_stream[8].contains("8 steps"));
     }
-    assert!(client.close(&bench).await.is_empty());
+    assert!(client.close(&world).await.is_empty());
 }
 
 #[tokio::test]
 async fn bridge_a_request_of_the_server_is_answered_by_the_client() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
+    let world = World::new().await;
+    let mut client = world.initialized().await;
     for answer in
         [r#""result":{"action":"accept"}"#, r#""error":{"code":-1,"message":"no"}"#, r#""result":null"#]
     {
@@ -92,41 +92,41 @@ async fn bridge_a_request_of_the_server_is_answered_by_the_client() {
         client.send_line(&format!(r#"{{"jsonrpc":"2.0","id":{asked},{answer}}}"#)).await;
         assert_eq!(client.answer(&id).await.text(), format!("answered {}", asked.as_str().expect("a text")));
     }
-    assert_eq!(bench.kit.counts().client_answers, 3);
-    assert!(client.close(&bench).await.is_empty());
+    assert_eq!(world.kit.counts().client_answers, 3);
+    assert!(client.close(&world).await.is_empty());
 }
 
 #[tokio::test]
 async fn bridge_messages_of_no_request_arrive_once_the_client_is_initialized() {
-    let bench = Bench::new().await;
-    let mut client = bench.client();
+    let world = World::new().await;
+    let mut client = world.client();
     client.request("initialize", crate::harness::INITIALIZE).await.result();
-    bench.kit.push(&json!({ "jsonrpc": "2.0", "method": "notifications/early" }));
+    world.kit.push(&json!({ "jsonrpc": "2.0", "method": "notifications/early" }));
     assert_eq!(client.line_within(Duration::from_millis(150)).await, None);
-    assert_eq!(bench.posts("GET"), 0);
+    assert_eq!(world.posts("GET"), 0);
     client.send_line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
     assert!(client.next_line().await.contains("notifications/early"));
     for number in 0..100 {
-        bench.kit.push(&json!({ "jsonrpc": "2.0", "method": "notifications/x", "params": { "n": number } }));
+        world.kit.push(&json!({ "jsonrpc": "2.0", "method": "notifications/x", "params": { "n": number } }));
     }
     for number in 0..100 {
         assert!(client.next_line().await.contains(&format!("\"n\":{number}}}")));
     }
-    assert_eq!(bench.posts("GET"), 1);
-    assert!(client.close(&bench).await.is_empty());
+    assert_eq!(world.posts("GET"), 1);
+    assert!(client.close(&world).await.is_empty());
 }
 
 #[tokio::test]
 async fn bridge_session_and_version_are_carried_by_everything_after_initialize() {
-    let bench = Bench::new().await;
-    let mut client = bench.client();
+    let world = World::new().await;
+    let mut client = world.client();
     let params = crate::harness::INITIALIZE.replace("2025-11-25", "2025-06-18");
     assert_eq!(client.request("initialize", &params).await.result()["protocolVersion"], "2025-06-18");
     client.send_line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
     client.call("echo", "{}").await.text();
-    bench.until("it listens", || bench.posts("GET") == 1).await;
-    client.close(&bench).await;
-    let seen = bench.kit.seen();
+    world.until("it listens", || world.posts("GET") == 1).await;
+    client.close(&world).await;
+    let seen = world.kit.seen();
     assert_eq!(seen.len(), 5, "initialize, initialized, call, GET, DELETE");
     assert_eq!(seen[0].header("mcp-session-id"), None);
     assert_eq!(seen[0].header("mcp-protocol-version"), None);
@@ -139,20 +139,20 @@ async fn bridge_session_and_version_are_carried_by_everything_after_initialize()
         assert_eq!(seen.header("accept"), Some("application/json, text/event-stream"));
         assert_eq!(seen.header("content-type"), Some("application/json"));
     }
-    assert_eq!(bench.kit.counts().sessions_deleted, 1);
+    assert_eq!(world.kit.counts().sessions_deleted, 1);
 }
 
 #[tokio::test]
 async fn bridge_nothing_overtakes_initialize() {
-    let bench = Bench::new().await;
-    bench.kit.fault(Fault::delay(Endpoint::McpPost, Duration::from_millis(200)).of_method("initialize"));
-    let mut client = bench.client();
+    let world = World::new().await;
+    world.kit.fault(Fault::delay(Endpoint::McpPost, Duration::from_millis(200)).of_method("initialize"));
+    let mut client = world.client();
     client.send("1", "initialize", crate::harness::INITIALIZE).await;
     client.send_line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
     client.send("2", "tools/call", r#"{"name":"echo"}"#).await;
     client.answer("2").await.text();
     client.answer("1").await.result();
-    let methods: Vec<_> = bench
+    let methods: Vec<_> = world
         .kit
         .seen()
         .iter()
@@ -163,7 +163,7 @@ async fn bridge_nothing_overtakes_initialize() {
         })
         .collect();
     assert_eq!(methods, ["initialize", "notifications/initialized", "tools/call"]);
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
@@ -193,7 +193,7 @@ async fn bridge_a_stream_left_open_after_the_answer_holds_nothing_up_and_its_mes
         None
     })
     .await;
-    let bench = Bench::new().await;
+    let world = World::new().await;
     let endpoint =
         Mcp::new(server(&raw.origin), Authorization::Configured, HeaderMap::new()).expect("set up");
     let mut client = Client::over(endpoint);
@@ -206,27 +206,27 @@ async fn bridge_a_stream_left_open_after_the_answer_holds_nothing_up_and_its_mes
     assert!(took < Duration::from_millis(400), "the handshake took {took:?}");
     client.line_with("notifications/late").await;
     let begun = Instant::now();
-    assert!(client.close(&bench).await.is_empty());
+    assert!(client.close(&world).await.is_empty());
     let took = begun.elapsed();
     assert!(took < Duration::from_millis(500), "what is left of a stream kept the bridge for {took:?}");
 }
 
 #[tokio::test]
 async fn f26_a_client_that_does_not_read_is_waited_for() {
-    let bench = Bench::new().await;
-    let mut client = Client::with_pipe(bench.endpoint(), 1024);
+    let world = World::new().await;
+    let mut client = Client::with_pipe(world.endpoint(), 1024);
     client.initialize().await;
     let text = "x".repeat(10_000);
     for call in 0..150 {
         let params = format!(r#"{{"name":"echo","arguments":{{"nonce":"n{call}","t":"{text}"}}}}"#);
         client.send(&format!("\"c{call}\""), "tools/call", &params).await;
     }
-    bench.until("all calls have run", || bench.kit.counts().calls_run() == 150).await;
+    world.until("all calls have run", || world.kit.counts().calls_run() == 150).await;
     for call in 0..150 {
         client.answer(&format!("\"c{call}\"")).await.text();
     }
-    assert_eq!(bench.kit.counts().calls_doubled(), 0);
-    assert!(client.close(&bench).await.is_empty());
+    assert_eq!(world.kit.counts().calls_doubled(), 0);
+    assert!(client.close(&world).await.is_empty());
 }
 
 #[tokio::test]
@@ -253,7 +253,7 @@ async fn f26_an_endless_stream_stops_when_the_client_does_not_read() {
         }
     })
     .await;
-    let bench = Bench::new().await;
+    let world = World::new().await;
     let endpoint =
         Mcp::new(server(&raw.origin), Authorization::Configured, HeaderMap::new()).expect("set up");
     let mut client = Client::with_pipe(endpoint, 1024);
@@ -262,7 +262,7 @@ async fn f26_an_endless_stream_stops_when_the_client_does_not_read() {
     client.send_line(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
     // The queue and the sockets fill; then the server waits.
     let mut last = 0;
-    bench
+    world
         .until("the server is made to wait", || {
             let now = written.load(Ordering::SeqCst);
             now > 0 && std::mem::replace(&mut last, now) == now
@@ -277,5 +277,5 @@ async fn f26_an_endless_stream_stops_when_the_client_does_not_read() {
     for _ in 0..100 {
         client.line_with("\"n\"").await;
     }
-    assert_eq!(client.hang_up(&bench).await, linchpin_proxy::Ended::OutputClosed);
+    assert_eq!(client.hang_up(&world).await, linchpin_proxy::Ended::OutputClosed);
 }

@@ -1,4 +1,4 @@
-//! A bench with a kit and a store, and a client that drives a bridge over pipes.
+//! A world with a kit and a store, and a client that drives a bridge over pipes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use linchpin_oauth::Provider;
 use linchpin_oauth::http::HttpOptions;
 use linchpin_proxy::{Bridge, BridgeError, Ended};
 use linchpin_store::{
-    Client as OauthClient, ClientAuthMethod, Clock as _, CredentialKey, LockRequest, MemoryStore, PlainHttp,
-    Profile, Record, Registration, Secret, ServerUrl, Store as _, SystemClock,
+    Clock as _, CredentialKey, LockRequest, MemoryStore, PlainHttp, Profile, Record, ServerUrl, Store as _,
+    SystemClock,
 };
 use linchpin_testkit::{CapturedLog, Config, Kit, Options, SignedIn, captured_log};
 use linchpin_transport::{Authorization, Endpoint};
@@ -32,14 +32,14 @@ const PIPE: usize = 64 << 10;
 const EDGE: usize = 256 << 10;
 
 /// A kit, a store and an authority over it.
-pub(crate) struct Bench {
+pub(crate) struct World {
     pub(crate) kit: Kit,
     pub(crate) store: MemoryStore,
     pub(crate) authority: Authority,
     pub(crate) key: CredentialKey,
 }
 
-impl Bench {
+impl World {
     /// Signed in.
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
@@ -47,9 +47,9 @@ impl Bench {
 
     /// Signed in, with a kit that behaves so.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let bench = Self::signed_out(change).await;
-        bench.plant().await;
-        bench
+        let world = Self::signed_out(change).await;
+        world.plant().await;
+        world
     }
 
     /// With an empty store.
@@ -121,34 +121,8 @@ pub(crate) fn server(url: &str) -> ServerUrl {
 
 /// The record of a sign-in.
 pub(crate) fn record(signed_in: &SignedIn) -> Record {
-    let now = SystemClock.now();
-    Record {
-        generation: 1,
-        issuer: signed_in.issuer.clone(),
-        token_endpoint: signed_in.token_endpoint.parse().expect("a URL"),
-        revocation_endpoint: None,
-        token_endpoint_auth_method: ClientAuthMethod::None,
-        resource: signed_in.resource.clone(),
-        client: OauthClient {
-            id: signed_in.client_id.clone(),
-            secret: None,
-            secret_expires_at_ms: None,
-            registration: Registration::Dynamic,
-            redirect_uri: None,
-        },
-        access_token: Secret::new(signed_in.access_token.clone()),
-        refresh_token: Some(Secret::new(signed_in.refresh_token.clone())),
-        scopes: vec![signed_in.scope.clone()],
-        obtained_at_ms: now,
-        expires_at_ms: Some(now.after(Duration::from_millis(signed_in.access_lifetime_ms))),
-        exchange: None,
-        dead: None,
-        refused: None,
-        client_refused: None,
-        retry_at_ms: None,
-        signed_in_at_ms: None,
-        extra: serde_json::Map::new(),
-    }
+    let lives = Duration::from_millis(signed_in.access_lifetime_ms);
+    Record::from_json(&signed_in.record(SystemClock.now().0, lives)).expect("a record")
 }
 
 /// A program that speaks MCP over stdio to a bridge.
@@ -333,21 +307,21 @@ impl Client {
     }
 
     /// Closes the input, waits for the end and checks what holds for every test. The lines that were left.
-    pub(crate) async fn close(self, bench: &Bench) -> Vec<String> {
-        let (ended, rest) = self.end(bench).await;
+    pub(crate) async fn close(self, world: &World) -> Vec<String> {
+        let (ended, rest) = self.end(world).await;
         assert_eq!(ended, Ended::InputClosed);
         rest
     }
 
     /// Tells the bridge to end while its input stays open; like [`Client::close`] otherwise.
-    pub(crate) async fn cancel(self, bench: &Bench) -> Vec<String> {
+    pub(crate) async fn cancel(self, world: &World) -> Vec<String> {
         self.cancel.cancel();
-        let (ended, rest) = self.end(bench).await;
+        let (ended, rest) = self.end(world).await;
         assert_eq!(ended, Ended::Cancelled);
         rest
     }
 
-    async fn end(mut self, bench: &Bench) -> (Ended, Vec<String>) {
+    async fn end(mut self, world: &World) -> (Ended, Vec<String>) {
         if !self.cancel.is_cancelled() {
             self.close_input();
         }
@@ -362,27 +336,27 @@ impl Client {
             let expected = u32::from(!self.forgiven.contains(id));
             assert_eq!(*answers, expected, "answers to {id}\n{}", self.story());
         }
-        assert_no_secret(bench, &self.stdout);
+        assert_no_secret(world, &self.stdout);
         (ended.expect("no input error"), self.passed)
     }
 
     /// Drops the output: the client is gone.
-    pub(crate) async fn hang_up(self, bench: &Bench) -> Ended {
+    pub(crate) async fn hang_up(self, world: &World) -> Ended {
         let Self { input, output, running, stdout, .. } = self;
         drop(output);
         let ended = timeout(Duration::from_secs(2), running).await.expect("in time").expect("no panic");
         drop(input);
-        assert_no_secret(bench, &stdout);
+        assert_no_secret(world, &stdout);
         ended.expect("no input error")
     }
 
     /// Closes the input while nobody reads the output.
-    pub(crate) async fn stop_without_reading(self, bench: &Bench) -> Ended {
+    pub(crate) async fn stop_without_reading(self, world: &World) -> Ended {
         let Self { input, output, running, stdout, .. } = self;
         drop(input);
         let ended = timeout(Duration::from_secs(2), running).await.expect("in time").expect("no panic");
         drop(output);
-        assert_no_secret(bench, &stdout);
+        assert_no_secret(world, &stdout);
         ended.expect("no input error")
     }
 
@@ -456,13 +430,13 @@ pub(crate) fn logged(text: &str) -> bool {
     finds(&log().bytes(), text)
 }
 
-fn assert_no_secret(bench: &Bench, stdout: &[u8]) {
+fn assert_no_secret(world: &World, stdout: &[u8]) {
     let logged = log().bytes();
     // A session id lets anyone speak in the session, so it counts as a secret here.
     let sessions =
-        bench.kit.seen().into_iter().filter_map(|seen| seen.header("mcp-session-id").map(str::to_owned));
+        world.kit.seen().into_iter().filter_map(|seen| seen.header("mcp-session-id").map(str::to_owned));
     let sessions: HashSet<_> = sessions.collect();
-    for secret in bench.kit.planted_secrets().into_iter().chain(sessions) {
+    for secret in world.kit.planted_secrets().into_iter().chain(sessions) {
         let kind: String = secret.chars().take(12).collect();
         for form in [secret.clone(), STANDARD.encode(&secret)] {
             assert!(!finds(stdout, &form), "a secret {kind}… is in the output");
@@ -485,15 +459,15 @@ fn finds(bytes: &[u8], text: &str) -> bool {
 
 #[tokio::test]
 async fn f27_the_search_finds_what_is_there() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.refuse_access_tokens();
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.refuse_access_tokens();
     client.call("echo", "{}").await.text();
-    client.close(&bench).await;
+    client.close(&world).await;
     assert!(logged("refreshed"), "the log holds what a refresh says");
     assert!(finds(b"ab planted-x", "planted-x") && !finds(b"ab planted-", "planted-x"));
     let leak = std::panic::AssertUnwindSafe(|| {
-        assert_no_secret(&bench, bench.kit.planted_secrets()[0].as_bytes());
+        assert_no_secret(&world, world.kit.planted_secrets()[0].as_bytes());
     });
     assert!(std::panic::catch_unwind(leak).is_err(), "a leak fails");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use linchpin_testkit::{Counts, Endpoint, Fault};
 use serde_json::json;
 
-use crate::harness::{Bench, Client};
+use crate::harness::{Client, World};
 
 fn calls(counts: &Counts) -> u64 {
     counts.mcp_requests.get("POST tools/call").copied().unwrap_or(0)
@@ -34,70 +34,70 @@ fn forget_session() -> Fault {
 
 #[tokio::test]
 async fn f02_fifty_refused_calls_make_one_exchange_and_each_is_sent_twice_at_most() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.refuse_access_tokens();
-    bench.kit.fault(Fault::delay(Endpoint::Token, Duration::from_millis(100)));
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.refuse_access_tokens();
+    world.kit.fault(Fault::delay(Endpoint::Token, Duration::from_millis(100)));
     call_many(&mut client, 50).await;
     for call in 0..50 {
         assert_eq!(client.answer(&format!("\"c{call}\"")).await.text(), format!("n{call}"));
     }
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!(counts.exchanges, 1);
     assert_eq!(counts.most_presentations(), 1);
     assert_eq!((counts.tool_calls.len(), counts.calls_run()), (50, 50), "each ran once");
     assert!(calls(&counts) <= 100, "sent {} times", calls(&counts));
     assert_eq!(counts.mcp_requests_by_token.len(), 2);
     assert_eq!(counts.unauthorized, calls(&counts) - 50, "each 401 was followed by one more request");
-    assert!(client.close(&bench).await.is_empty());
+    assert!(client.close(&world).await.is_empty());
 }
 
 #[tokio::test]
 async fn f02_a_401_without_a_challenge_or_with_several_is_recovered() {
-    let bench = Bench::with(|config| config.challenge = false).await;
-    let mut client = bench.initialized().await;
-    bench.kit.refuse_access_tokens();
+    let world = World::with(|config| config.challenge = false).await;
+    let mut client = world.initialized().await;
+    world.kit.refuse_access_tokens();
     client.call("count", r#"{"nonce":"a"}"#).await.text();
-    assert_eq!(bench.kit.counts().exchanges, 1);
+    assert_eq!(world.kit.counts().exchanges, 1);
     let several =
         [("www-authenticate", "Basic realm=\"x\", Bearer error=\"invalid_token\", Negotiate abc==")];
-    bench
+    world
         .kit
         .fault(Fault::replace(Endpoint::McpPost, 401, &several, "<html>").of_method("tools/call").times(1));
     client.call("count", r#"{"nonce":"b"}"#).await.text();
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.exchanges, calls(&counts), counts.calls_run()), (2, 4, 2));
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn p16_a_late_401_is_charged_to_the_token_that_was_sent() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.refuse_access_tokens();
-    bench.kit.fault(Fault::hold(Endpoint::McpPost).of_method("tools/call").times(1));
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.refuse_access_tokens();
+    world.kit.fault(Fault::hold(Endpoint::McpPost).of_method("tools/call").times(1));
     client.send("1", "tools/call", r#"{"name":"count","arguments":{"nonce":"late"}}"#).await;
-    bench.until("its 401 is under way", || bench.kit.held() == 1).await;
+    world.until("its 401 is under way", || world.kit.held() == 1).await;
     client.call("count", r#"{"nonce":"soon"}"#).await.text();
-    assert_eq!(bench.kit.counts().exchanges, 1);
-    bench.kit.release();
+    assert_eq!(world.kit.counts().exchanges, 1);
+    world.kit.release();
     assert_eq!(client.answer("1").await.text(), "late");
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.exchanges, calls(&counts), counts.unauthorized), (1, 4, 2), "the late one adopts");
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn p17_a_token_refused_after_renewal_needs_a_person_and_no_further_exchange() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.fault(Fault::status(Endpoint::McpPost, 401).of_method("tools/call"));
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.fault(Fault::status(Endpoint::McpPost, 401).of_method("tools/call"));
     let answer = client.call("count", r#"{"nonce":"a"}"#).await;
     let (code, message) = answer.error();
     assert_eq!(code, -32001);
-    assert!(message.contains(&format!("linchpin login {}", bench.kit.mcp_url())), "{message}");
+    assert!(message.contains(&format!("linchpin login {}", world.kit.mcp_url())), "{message}");
     assert_eq!(answer.disposition(), "sign_in_required");
-    assert_eq!((bench.kit.counts().exchanges, bench.posts("POST tools/call")), (1, 2));
+    assert_eq!((world.kit.counts().exchanges, world.posts("POST tools/call")), (1, 2));
     for _ in 0..5 {
         assert_eq!(client.call("count", r#"{"nonce":"a"}"#).await.error().0, -32001);
     }
@@ -105,56 +105,56 @@ async fn p17_a_token_refused_after_renewal_needs_a_person_and_no_further_exchang
     for call in 0..20 {
         assert_eq!(client.answer(&format!("\"c{call}\"")).await.error().0, -32001);
     }
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.exchanges, counts.token_requests["refresh_token"]), (1, 1));
     assert_eq!(calls(&counts), 2 + 5 + 20, "each of the later ones was sent once");
     // What is not refused goes on.
     client.request("ping", "{}").await.result();
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn f26_a_lost_session_is_opened_again_once_for_twenty_requests() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.drop_sessions();
-    bench.kit.fault(Fault::delay(Endpoint::McpPost, Duration::from_millis(200)).of_method("initialize"));
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.drop_sessions();
+    world.kit.fault(Fault::delay(Endpoint::McpPost, Duration::from_millis(200)).of_method("initialize"));
     call_many(&mut client, 20).await;
     for call in 0..20 {
         assert_eq!(client.answer(&format!("\"c{call}\"")).await.text(), format!("n{call}"));
     }
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((initializes(&counts), counts.sessions_opened), (2, 2));
     assert_eq!(counts.mcp_requests["POST notifications/initialized"], 2);
     assert_eq!(calls(&counts), 40, "each was sent once more");
     assert_eq!((counts.tool_calls.len(), counts.calls_run()), (20, 20), "and ran once");
     // To the client it is the same session: it was told nothing, and hears what comes in the new one.
     assert!(client.take_passed().is_empty());
-    bench.until("it listens again", || bench.posts("GET") >= 2).await;
+    world.until("it listens again", || world.posts("GET") >= 2).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    bench.kit.push(&json!({ "jsonrpc": "2.0", "method": "notifications/new" }));
+    world.kit.push(&json!({ "jsonrpc": "2.0", "method": "notifications/new" }));
     assert!(client.next_line().await.contains("notifications/new"));
-    let first = bench.kit.seen()[0].body.clone();
-    let again: Vec<_> = bench.kit.seen().into_iter().filter(|seen| seen.body == first).collect();
+    let first = world.kit.seen()[0].body.clone();
+    let again: Vec<_> = world.kit.seen().into_iter().filter(|seen| seen.body == first).collect();
     assert_eq!(again.len(), 2, "the same initialize, byte for byte");
     assert_eq!(again[1].header("mcp-session-id"), None);
-    assert!(client.close(&bench).await.is_empty());
-    assert_eq!(bench.kit.counts().sessions_deleted, 1);
+    assert!(client.close(&world).await.is_empty());
+    assert_eq!(world.kit.counts().sessions_deleted, 1);
 }
 
 #[tokio::test]
 async fn f26_the_session_is_confirmed_before_requests_use_it() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.drop_sessions();
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.drop_sessions();
     let confirmation = "notifications/initialized";
-    bench.kit.fault(Fault::delay(Endpoint::McpPost, Duration::from_millis(150)).of_method(confirmation));
+    world.kit.fault(Fault::delay(Endpoint::McpPost, Duration::from_millis(150)).of_method(confirmation));
     client.send("1", "tools/call", r#"{"name":"echo"}"#).await;
-    bench.until("it is confirmed", || bench.posts("POST notifications/initialized") == 2).await;
+    world.until("it is confirmed", || world.posts("POST notifications/initialized") == 2).await;
     client.send("2", "tools/call", r#"{"name":"echo"}"#).await;
     tokio::time::sleep(Duration::from_millis(70)).await;
     let session = |seen: &linchpin_testkit::Seen| seen.header("mcp-session-id").map(str::to_owned);
-    let early = bench.kit.seen();
+    let early = world.kit.seen();
     let is_confirmation = |seen: &&linchpin_testkit::Seen| {
         seen.body.windows(confirmation.len()).any(|at| at == confirmation.as_bytes())
     };
@@ -163,72 +163,72 @@ async fn f26_the_session_is_confirmed_before_requests_use_it() {
     assert_eq!(used, 1, "nothing but the confirmation, which has no answer yet");
     client.answer("1").await.text();
     client.answer("2").await.text();
-    assert!(client.close(&bench).await.is_empty());
+    assert!(client.close(&world).await.is_empty());
 }
 
 #[tokio::test]
 async fn f26_a_session_lost_twice_in_a_row_is_an_error() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.fault(forget_session());
-    bench.kit.fault(forget_session());
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.fault(forget_session());
+    world.kit.fault(forget_session());
     let (code, message) = client.call("count", r#"{"nonce":"a"}"#).await.error();
     assert_eq!(code, -32000);
     assert!(message.contains("session again"), "{message}");
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((calls(&counts), initializes(&counts), counts.calls_run()), (2, 2, 0));
     client.call("count", r#"{"nonce":"a"}"#).await.text();
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn f26_a_404_where_there_is_no_session_is_an_error_and_no_loss() {
-    let bench = Bench::new().await;
-    let mut client = bench.client();
-    bench.kit.fault(Fault::status(Endpoint::McpPost, 404).times(2));
+    let world = World::new().await;
+    let mut client = world.client();
+    world.kit.fault(Fault::status(Endpoint::McpPost, 404).times(2));
     assert!(client.request("tools/list", "{}").await.error().1.contains("404"));
     assert!(client.request("initialize", crate::harness::INITIALIZE).await.error().1.contains("404"));
-    assert_eq!(bench.kit.seen().len(), 2);
+    assert_eq!(world.kit.seen().len(), 2);
     client.initialize().await;
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn f26_a_session_that_cannot_be_opened_again_is_an_error_and_the_next_request_tries_again() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.drop_sessions();
-    bench.kit.fault(Fault::status(Endpoint::McpPost, 503).of_method("initialize").times(1));
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.drop_sessions();
+    world.kit.fault(Fault::status(Endpoint::McpPost, 503).of_method("initialize").times(1));
     assert!(client.call("count", r#"{"nonce":"a"}"#).await.error().1.contains("503"));
     client.call("count", r#"{"nonce":"a"}"#).await.text();
-    assert_eq!(bench.kit.counts().calls_run(), 1);
-    client.close(&bench).await;
+    assert_eq!(world.kit.counts().calls_run(), 1);
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn p17_a_401_and_then_a_lost_session_are_both_recovered() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.refuse_access_tokens();
-    bench.kit.drop_sessions();
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.refuse_access_tokens();
+    world.kit.drop_sessions();
     assert_eq!(client.call("count", r#"{"nonce":"a"}"#).await.text(), "a");
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.exchanges, counts.sessions_opened, calls(&counts)), (1, 2, 3));
     assert_eq!(counts.calls_run(), 1);
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn p17_a_lost_session_and_then_a_401_are_both_recovered() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.fault(forget_session());
-    bench.kit.fault(refuse_call());
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.fault(forget_session());
+    world.kit.fault(refuse_call());
     assert_eq!(client.call("count", r#"{"nonce":"a"}"#).await.text(), "a");
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.exchanges, counts.sessions_opened, calls(&counts)), (1, 2, 3));
     assert_eq!(counts.calls_run(), 1);
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
@@ -243,59 +243,59 @@ async fn p17_of_each_kind_one_is_recovered_and_the_next_is_the_answer() {
         (vec![refused, refused], -32001, 1, 1, 2),
     ];
     for (faults, code, exchanges, sessions, sent) in rows {
-        let bench = Bench::new().await;
-        let mut client = bench.initialized().await;
+        let world = World::new().await;
+        let mut client = world.initialized().await;
         let row: Vec<_> =
             faults.iter().map(|fault| if *fault as usize == lost as usize { 404 } else { 401 }).collect();
         for fault in faults {
-            bench.kit.fault(fault());
+            world.kit.fault(fault());
         }
         let answer = client.call("count", r#"{"nonce":"a"}"#).await.error();
-        let counts = bench.kit.counts();
+        let counts = world.kit.counts();
         let figures = (answer.0, counts.exchanges, counts.sessions_opened, calls(&counts));
         assert_eq!(figures, (code, exchanges, sessions, sent), "{row:?}: {}", answer.1);
         assert_eq!(counts.calls_run(), 0);
-        client.close(&bench).await;
+        client.close(&world).await;
     }
 }
 
 #[tokio::test]
 async fn p17_opening_the_session_again_has_no_recovery_of_its_own() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.fault(refuse_call());
-    bench.kit.fault(forget_session());
-    bench.kit.fault(Fault::status(Endpoint::McpPost, 401).of_method("initialize").times(1));
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.fault(refuse_call());
+    world.kit.fault(forget_session());
+    world.kit.fault(Fault::status(Endpoint::McpPost, 401).of_method("initialize").times(1));
     assert_eq!(client.call("count", r#"{"nonce":"a"}"#).await.error().0, -32001);
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.exchanges, initializes(&counts), calls(&counts)), (1, 2, 2));
-    client.close(&bench).await;
+    client.close(&world).await;
 
     // A session that was opened with the one recovery leaves none for the call.
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.fault(forget_session());
-    bench.kit.fault(Fault::status(Endpoint::McpPost, 401).of_method("initialize").times(1));
-    bench.kit.fault(refuse_call());
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.fault(forget_session());
+    world.kit.fault(Fault::status(Endpoint::McpPost, 401).of_method("initialize").times(1));
+    world.kit.fault(refuse_call());
     assert_eq!(client.call("count", r#"{"nonce":"a"}"#).await.error().0, -32001);
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.exchanges, initializes(&counts), calls(&counts)), (1, 3, 2));
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn p17_more_rights_are_asked_for_with_the_command_that_gets_them() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
+    let world = World::new().await;
+    let mut client = world.initialized().await;
     let challenge =
         [("www-authenticate", "Bearer error=\"insufficient_scope\", scope=\"files:write tools\"")];
-    bench.kit.fault(Fault::replace(Endpoint::McpPost, 403, &challenge, "").of_method("tools/call").times(1));
+    world.kit.fault(Fault::replace(Endpoint::McpPost, 403, &challenge, "").of_method("tools/call").times(1));
     let (code, message) = client.call("echo", "{}").await.error();
     assert_eq!(code, -32001);
     assert!(message.contains("--scope 'files:write tools'"), "{message}");
-    bench.kit.fault(Fault::status(Endpoint::McpPost, 403).of_method("tools/call").times(1));
+    world.kit.fault(Fault::status(Endpoint::McpPost, 403).of_method("tools/call").times(1));
     let (code, message) = client.call("echo", "{}").await.error();
     assert!(code == -32000 && message.contains("403"), "{message}");
-    assert_eq!((bench.kit.counts().exchanges, bench.posts("POST tools/call")), (0, 2));
-    client.close(&bench).await;
+    assert_eq!((world.kit.counts().exchanges, world.posts("POST tools/call")), (0, 2));
+    client.close(&world).await;
 }

@@ -8,27 +8,27 @@ use linchpin_transport::{Authorization, Endpoint as Mcp};
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::harness::{Bench, Client, INITIALIZE, server};
+use crate::harness::{Client, INITIALIZE, World, server};
 use crate::raw::{Raw, http, id_in};
 
 const EVENTS: &[(&str, &str)] = &[("content-type", "text/event-stream")];
 
 #[tokio::test]
 async fn f26_a_stream_cut_at_any_byte_yields_everything_once_and_the_tool_runs_once() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
+    let world = World::new().await;
+    let mut client = world.initialized().await;
     let (mut resumed, mut refused) = (0, 0);
     for cut in (0..1300).step_by(37) {
         let (nonce, id) = (format!("n{cut}"), format!("\"cut{cut}\""));
-        bench.kit.fault(Fault::cut(Endpoint::McpPost, cut).of_method("tools/call").times(1));
-        let before = bench.kit.counts().resumes;
+        world.kit.fault(Fault::cut(Endpoint::McpPost, cut).of_method("tools/call").times(1));
+        let before = world.kit.counts().resumes;
         let params = format!(
             r#"{{"name":"progress","arguments":{{"steps":4,"nonce":"{nonce}"}},"_meta":{{"progressToken":{cut}}}}}"#
         );
         client.send(&id, "tools/call", &params).await;
         let answer = client.answer(&id).await;
         let progress = client.take_passed();
-        assert_eq!(bench.kit.counts().tool_calls[&nonce], 1, "at byte {cut}");
+        assert_eq!(world.kit.counts().tool_calls[&nonce], 1, "at byte {cut}");
         if answer.json().get("error").is_some() {
             // Before the first event there is nothing to resume from.
             assert!(answer.error().1.contains("may have been carried out"), "{}", answer.0);
@@ -44,21 +44,21 @@ async fn f26_a_stream_cut_at_any_byte_yields_everything_once_and_the_tool_runs_o
             );
         }
         assert_eq!(progress.len(), 4, "at byte {cut}");
-        resumed += bench.kit.counts().resumes - before;
+        resumed += world.kit.counts().resumes - before;
     }
     assert!(refused >= 3, "{refused} cuts before the first event");
     assert!(resumed >= 15, "{resumed} streams were resumed");
-    assert_eq!(bench.posts("POST tools/call"), bench.kit.counts().calls_run(), "nothing was sent twice");
-    assert!(client.close(&bench).await.is_empty());
+    assert_eq!(world.posts("POST tools/call"), world.kit.counts().calls_run(), "nothing was sent twice");
+    assert!(client.close(&world).await.is_empty());
 }
 
 #[tokio::test]
 async fn f26_a_stream_that_breaks_again_and_again_goes_on_where_it_was() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.fault(Fault::cut(Endpoint::McpPost, 500).of_method("tools/call").times(1));
-    bench.kit.fault(Fault::cut(Endpoint::McpGet, 420).times(3));
-    bench.kit.fault(Fault::status(Endpoint::McpGet, 503).times(1));
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.fault(Fault::cut(Endpoint::McpPost, 500).of_method("tools/call").times(1));
+    world.kit.fault(Fault::cut(Endpoint::McpGet, 420).times(3));
+    world.kit.fault(Fault::status(Endpoint::McpGet, 503).times(1));
     let params = r#"{"name":"progress","arguments":{"steps":12,"nonce":"a"},"_meta":{"progressToken":1}}"#;
     client.send("1", "tools/call", params).await;
     assert_eq!(client.answer("1").await.text(), "12 steps");
@@ -67,37 +67,37 @@ async fn f26_a_stream_that_breaks_again_and_again_goes_on_where_it_was() {
         assert!(line.contains(&format!(r#""progress":{step},"#)), "{progress:?}");
     }
     assert_eq!(progress.len(), 12);
-    let counts = bench.kit.counts();
-    assert_eq!((counts.resumes, counts.tool_calls["a"], bench.posts("POST tools/call")), (4, 1, 1));
-    assert_eq!(bench.posts("GET"), 6, "listening, five resumptions of which one was refused");
-    assert!(client.close(&bench).await.is_empty());
+    let counts = world.kit.counts();
+    assert_eq!((counts.resumes, counts.tool_calls["a"], world.posts("POST tools/call")), (4, 1, 1));
+    assert_eq!(world.posts("GET"), 6, "listening, five resumptions of which one was refused");
+    assert!(client.close(&world).await.is_empty());
 }
 
 #[tokio::test]
 async fn f26_resuming_ends_after_a_while_and_says_so() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
+    let world = World::new().await;
+    let mut client = world.initialized().await;
     let events = "retry: 1\nid: x-1\ndata:\n\n";
-    bench.kit.fault(Fault::falsify(Endpoint::McpPost, 200, EVENTS, events).of_method("tools/call").times(1));
-    bench.kit.fault(Fault::cut(Endpoint::McpGet, 0));
+    world.kit.fault(Fault::falsify(Endpoint::McpPost, 200, EVENTS, events).of_method("tools/call").times(1));
+    world.kit.fault(Fault::cut(Endpoint::McpGet, 0));
     let (code, message) = client.call("count", r#"{"nonce":"a"}"#).await.error();
     assert_eq!(code, -32000);
     assert!(message.contains("may have been carried out"), "{message}");
     // Listening, once after the orderly end, and five times after a broken one.
-    assert_eq!((bench.posts("GET"), bench.posts("POST tools/call")), (1 + 1 + 5, 1));
-    assert_eq!(bench.kit.counts().tool_calls["a"], 1);
-    bench.kit.clear_faults();
-    client.close(&bench).await;
+    assert_eq!((world.posts("GET"), world.posts("POST tools/call")), (1 + 1 + 5, 1));
+    assert_eq!(world.kit.counts().tool_calls["a"], 1);
+    world.kit.clear_faults();
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn bridge_a_stream_that_ends_without_the_answer_is_an_error() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
+    let world = World::new().await;
+    let mut client = world.initialized().await;
     for events in
         ["", "data: {\"jsonrpc\":\"2.0\",\"method\":\"n\"}\n\n", ": nothing\n\n", "data: half of the ans"]
     {
-        bench
+        world
             .kit
             .fault(Fault::falsify(Endpoint::McpPost, 200, EVENTS, events).of_method("tools/call").times(1));
         let answer = client.call("count", "{}").await;
@@ -105,15 +105,15 @@ async fn bridge_a_stream_that_ends_without_the_answer_is_an_error() {
         assert_eq!(answer.disposition(), "temporary");
     }
     // An id that the server does not know any more.
-    bench.kit.fault(
+    world.kit.fault(
         Fault::falsify(Endpoint::McpPost, 200, EVENTS, "retry: 1\nid: gone-1\ndata:\n\n")
             .of_method("tools/call")
             .times(1),
     );
     assert!(client.call("count", "{}").await.error().1.contains("may have been carried out"));
     assert_eq!(client.take_passed(), [r#"{"jsonrpc":"2.0","method":"n"}"#]);
-    assert_eq!(bench.posts("POST tools/call"), 5);
-    client.close(&bench).await;
+    assert_eq!(world.posts("POST tools/call"), 5);
+    client.close(&world).await;
 }
 
 #[tokio::test]
@@ -134,80 +134,80 @@ async fn bridge_a_server_that_is_polled_is_polled_until_it_answers() {
         }
     })
     .await;
-    let bench = Bench::new().await;
+    let world = World::new().await;
     let endpoint =
         Mcp::new(server(&raw.origin), Authorization::Configured, HeaderMap::new()).expect("set up");
     let mut client = Client::over(endpoint);
     client.send("1", "tools/call", "{}").await;
     client.answer("1").await.result();
     assert_eq!(raw.received().len(), 14);
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn p16_a_token_that_ends_during_a_stream_is_renewed_for_its_resumption() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
-    bench.kit.fault(Fault::cut(Endpoint::McpPost, 240).of_method("tools/call").times(1));
+    let world = World::new().await;
+    let mut client = world.initialized().await;
+    world.kit.fault(Fault::cut(Endpoint::McpPost, 240).of_method("tools/call").times(1));
     let params = r#"{"name":"slow","arguments":{"ms":300,"sse":true,"nonce":"a"}}"#;
     client.send("1", "tools/call", params).await;
-    bench.until("it runs", || bench.kit.counts().calls_run() == 1).await;
-    bench.kit.refuse_access_tokens();
+    world.until("it runs", || world.kit.counts().calls_run() == 1).await;
+    world.kit.refuse_access_tokens();
     assert_eq!(client.answer("1").await.text(), "a");
-    let counts = bench.kit.counts();
-    assert_eq!((counts.exchanges, counts.resumes, bench.posts("POST tools/call")), (1, 1, 1));
+    let counts = world.kit.counts();
+    assert_eq!((counts.exchanges, counts.resumes, world.posts("POST tools/call")), (1, 1, 1));
     assert_eq!(counts.unauthorized, 1);
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn p16_a_token_that_ends_during_a_stream_that_holds_disturbs_nothing() {
-    let bench = Bench::new().await;
-    let mut client = bench.initialized().await;
+    let world = World::new().await;
+    let mut client = world.initialized().await;
     let params = r#"{"name":"slow","arguments":{"ms":200,"sse":true,"nonce":"a"}}"#;
     client.send("1", "tools/call", params).await;
-    bench.until("it runs", || bench.kit.counts().calls_run() == 1).await;
-    bench.kit.refuse_access_tokens();
+    world.until("it runs", || world.kit.counts().calls_run() == 1).await;
+    world.kit.refuse_access_tokens();
     assert_eq!(client.answer("1").await.text(), "a");
-    assert_eq!(bench.kit.counts().exchanges, 0);
-    client.close(&bench).await;
+    assert_eq!(world.kit.counts().exchanges, 0);
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn bridge_the_stream_of_the_session_is_resumed_without_loss() {
-    let bench = Bench::new().await;
-    let mut client = bench.client();
-    bench.kit.fault(Fault::cut(Endpoint::McpGet, 900).times(1));
-    bench.kit.fault(Fault::cut(Endpoint::McpGet, 700).times(2));
+    let world = World::new().await;
+    let mut client = world.client();
+    world.kit.fault(Fault::cut(Endpoint::McpGet, 900).times(1));
+    world.kit.fault(Fault::cut(Endpoint::McpGet, 700).times(2));
     client.initialize().await;
     for number in 0..30 {
-        bench.kit.push(&json!({ "jsonrpc": "2.0", "method": "notifications/x", "params": { "n": number } }));
+        world.kit.push(&json!({ "jsonrpc": "2.0", "method": "notifications/x", "params": { "n": number } }));
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     for number in 0..30 {
         let line = client.next_line().await;
         assert!(line.contains(&format!("\"n\":{number}}}")), "{number}: {line}");
     }
-    assert!(bench.kit.counts().resumes >= 2);
-    assert!(client.close(&bench).await.is_empty());
+    assert!(world.kit.counts().resumes >= 2);
+    assert!(client.close(&world).await.is_empty());
 }
 
 #[tokio::test]
 async fn bridge_listening_goes_on_where_the_server_forgot_the_last_event() {
-    let bench = Bench::new().await;
-    let mut client = bench.client();
+    let world = World::new().await;
+    let mut client = world.client();
     let events = "retry: 5\nid: gone-7\ndata: {\"method\":\"notifications/first\"}\n\n";
-    bench.kit.fault(Fault::falsify(Endpoint::McpGet, 200, EVENTS, events).times(1));
+    world.kit.fault(Fault::falsify(Endpoint::McpGet, 200, EVENTS, events).times(1));
     client.initialize().await;
     assert!(client.next_line().await.contains("first"));
-    bench.until("it listens again", || bench.posts("GET") >= 3).await;
+    world.until("it listens again", || world.posts("GET") >= 3).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    bench.kit.push(&json!({ "jsonrpc": "2.0", "method": "notifications/new" }));
+    world.kit.push(&json!({ "jsonrpc": "2.0", "method": "notifications/new" }));
     assert!(client.next_line().await.contains("notifications/new"));
-    let gets: Vec<_> = bench.kit.seen().into_iter().filter(|seen| seen.method == "GET").collect();
+    let gets: Vec<_> = world.kit.seen().into_iter().filter(|seen| seen.method == "GET").collect();
     assert_eq!(gets[1].header("last-event-id"), Some("gone-7"));
     assert_eq!(gets[2].header("last-event-id"), None);
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
@@ -244,7 +244,7 @@ async fn bridge_listening_moves_to_the_session_that_was_opened_again() {
         Some(stream)
     })
     .await;
-    let bench = Bench::new().await;
+    let world = World::new().await;
     let endpoint =
         Mcp::new(server(&raw.origin), Authorization::Configured, HeaderMap::new()).expect("set up");
     let mut client = Client::over(endpoint);
@@ -253,13 +253,13 @@ async fn bridge_listening_moves_to_the_session_that_was_opened_again() {
     assert!(client.next_line().await.contains("listening in s0"));
     client.request("tools/list", "{}").await.result();
     assert!(client.line_with("listening").await.contains("listening in s1"));
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn f25_an_event_without_end_is_an_error_and_takes_bounded_memory() {
     let raw = endless("text/event-stream", "data: ").await;
-    let bench = Bench::new().await;
+    let world = World::new().await;
     let endpoint =
         Mcp::new(server(&raw.0.origin), Authorization::Configured, HeaderMap::new()).expect("set up");
     let mut client = Client::over(endpoint);
@@ -267,13 +267,13 @@ async fn f25_an_event_without_end_is_an_error_and_takes_bounded_memory() {
     assert!(client.answer("1").await.error().1.contains("event of more than"));
     let written = raw.1.load(std::sync::atomic::Ordering::SeqCst);
     assert!(written < 32 << 20, "{written} bytes were taken");
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
 async fn f25_a_json_answer_without_end_is_an_error_and_takes_bounded_memory() {
     let raw = endless("application/json", "{\"x\":\"").await;
-    let bench = Bench::new().await;
+    let world = World::new().await;
     let endpoint =
         Mcp::new(server(&raw.0.origin), Authorization::Configured, HeaderMap::new()).expect("set up");
     let mut client = Client::over(endpoint);
@@ -281,7 +281,7 @@ async fn f25_a_json_answer_without_end_is_an_error_and_takes_bounded_memory() {
     assert!(client.answer("1").await.error().1.contains("longer than 67108864 bytes"));
     let written = raw.1.load(std::sync::atomic::Ordering::SeqCst);
     assert!(written < 80 << 20, "{written} bytes were taken");
-    client.close(&bench).await;
+    client.close(&world).await;
 }
 
 #[tokio::test]
@@ -310,14 +310,14 @@ async fn f25_an_event_without_end_on_the_stream_of_the_session_is_not_asked_for_
         }
     })
     .await;
-    let bench = Bench::new().await;
+    let world = World::new().await;
     let endpoint =
         Mcp::new(server(&raw.origin), Authorization::Configured, HeaderMap::new()).expect("set up");
     let mut client = Client::over(endpoint);
     client.initialize().await;
     client.line_with("\"n\"").await;
-    bench.until("it listens again", || gets(&raw).len() >= 2).await;
-    client.close(&bench).await;
+    world.until("it listens again", || gets(&raw).len() >= 2).await;
+    client.close(&world).await;
     assert!(gets(&raw).iter().all(|get| !get.contains("last-event-id")), "{:?}", gets(&raw));
 }
 

@@ -12,13 +12,13 @@ use rmcp::model::CallToolRequestParams;
 use rmcp::service::{RunningService, ServiceError};
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
-use crate::bench::Bench;
+use crate::world::World;
 
 type Client = RunningService<RoleClient, ()>;
 
-async fn connect(bench: &Bench) -> Client {
-    let client = rmcp::serve_client((), transport(bench.endpoint())).await.expect("connected");
-    bench.until("it listens", || bench.kit.counts().mcp_requests.contains_key("GET")).await;
+async fn connect(world: &World) -> Client {
+    let client = rmcp::serve_client((), transport(world.endpoint())).await.expect("connected");
+    world.until("it listens", || world.kit.counts().mcp_requests.contains_key("GET")).await;
     client
 }
 
@@ -43,71 +43,71 @@ fn cause(error: &ServiceError) -> &StreamableHttpError<SendError> {
 
 #[tokio::test]
 async fn p15_rmcp_works_through_refused_tokens_and_lost_sessions() {
-    let bench = Bench::new().await;
-    let client = connect(&bench).await;
+    let world = World::new().await;
+    let client = connect(&world).await;
     call(&client, "a").await.expect("called");
-    bench.kit.refuse_access_tokens();
+    world.kit.refuse_access_tokens();
     let calls = (0..20).map(|number| {
         let client = &client;
         async move { call(client, &format!("n{number}")).await.expect("called") }
     });
     futures::future::join_all(calls).await;
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.exchanges, counts.calls_run(), counts.calls_doubled()), (1, 21, 0));
-    bench.kit.drop_sessions();
+    world.kit.drop_sessions();
     call(&client, "b").await.expect("called");
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.exchanges, counts.sessions_opened, counts.tool_calls["b"]), (1, 2, 1));
     client.cancel().await.expect("ended");
-    assert_eq!(bench.kit.counts().sessions_deleted, 1);
-    bench.finish(&[]);
+    assert_eq!(world.kit.counts().sessions_deleted, 1);
+    world.finish(&[]);
 }
 
 #[tokio::test]
 async fn p17_a_token_refused_again_keeps_the_marker_that_rmcp_has_for_it() {
-    let bench = Bench::new().await;
-    let client = connect(&bench).await;
+    let world = World::new().await;
+    let client = connect(&world).await;
     let challenge = [("www-authenticate", "Bearer error=\"invalid_token\"")];
-    bench.kit.fault(Fault::replace(At::McpPost, 401, &challenge, "").of_method("tools/call").times(2));
+    world.kit.fault(Fault::replace(At::McpPost, 401, &challenge, "").of_method("tools/call").times(2));
     let error = call(&client, "a").await.expect_err("refused");
     assert_eq!(cause(&error).auth_challenge(), Some(challenge[0].1));
     let rights = [("www-authenticate", "Bearer error=\"insufficient_scope\", scope=\"x\"")];
-    bench.kit.fault(Fault::replace(At::McpPost, 403, &rights, "").of_method("tools/call").times(1));
+    world.kit.fault(Fault::replace(At::McpPost, 403, &rights, "").of_method("tools/call").times(1));
     let error = call(&client, "a").await.expect_err("refused");
     let StreamableHttpError::InsufficientScope(missing) = cause(&error) else { panic!("{error:?}") };
     assert!(format!("{missing:?}").contains("scope=\\\"x\\\""), "{missing:?}");
-    assert_eq!((bench.kit.counts().exchanges, bench.sent(), bench.kit.counts().calls_run()), (1, 3, 0));
-    bench.finish(&[format!("{error} {error:?}")]);
+    assert_eq!((world.kit.counts().exchanges, world.sent(), world.kit.counts().calls_run()), (1, 3, 0));
+    world.finish(&[format!("{error} {error:?}")]);
 }
 
 #[tokio::test]
 async fn p18_the_listener_of_rmcp_ends_with_the_sign_in() {
-    let bench = Bench::new().await;
-    let client = connect(&bench).await;
-    bench.kit.revoke_grants();
-    bench.kit.drop_sessions();
+    let world = World::new().await;
+    let client = connect(&world).await;
+    world.kit.revoke_grants();
+    world.kit.drop_sessions();
     let error = call(&client, "a").await.expect_err("ended");
     let StreamableHttpError::Client(ended) = cause(&error) else { panic!("{error:?}") };
     assert_eq!(ended.disposition(), Disposition::SignIn);
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let then = bench.kit.counts().mcp_requests["GET"];
+    let then = world.kit.counts().mcp_requests["GET"];
     assert!(then <= 3, "{then} attempts");
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    let counts = bench.kit.counts();
+    let counts = world.kit.counts();
     assert_eq!((counts.mcp_requests["GET"], counts.token_requests["refresh_token"]), (then, 1));
-    bench.finish(&[format!("{error} {error:?}")]);
+    world.finish(&[format!("{error} {error:?}")]);
 }
 
 #[tokio::test]
 async fn f26_an_answer_that_breaks_off_is_not_called_too_long_and_the_tool_is_not_run_again() {
-    let bench = Bench::new().await;
-    let client = connect(&bench).await;
-    bench.kit.fault(Fault::cut(At::McpPost, 180).of_method("tools/call").times(1));
+    let world = World::new().await;
+    let client = connect(&world).await;
+    world.kit.fault(Fault::cut(At::McpPost, 180).of_method("tools/call").times(1));
     let error = call(&client, "a").await.expect_err("cut");
     let StreamableHttpError::Client(broken) = cause(&error) else { panic!("{error:?}") };
     assert!(matches!(broken, SendError::Unreachable { sent: Sent::Perhaps, .. }), "{broken:?}");
     assert_eq!(broken.disposition(), Disposition::Retry);
-    assert_eq!((bench.sent(), bench.kit.counts().tool_calls["a"]), (1, 1));
+    assert_eq!((world.sent(), world.kit.counts().tool_calls["a"]), (1, 1));
     call(&client, "b").await.expect("called");
-    bench.finish(&[]);
+    world.finish(&[]);
 }

@@ -11,9 +11,8 @@ use linchpin::rmcp::model::{
 };
 use linchpin::rmcp::service::{NotificationContext, RequestContext, RoleClient};
 use linchpin::{
-    Client, ClientAuthMethod, ClientError, Clock as _, Directories, HttpOptions, Linchpin, McpClient,
-    McpClientBuilder, PlainHttp, Profile, Record, Registration, Secret, Server, ServerUrl, StorePolicy,
-    Stores, SystemClock,
+    ClientError, Clock as _, Directories, HttpOptions, Linchpin, McpClient, McpClientBuilder, PlainHttp,
+    Profile, Record, Server, ServerUrl, StorePolicy, Stores, SystemClock,
 };
 use linchpin_testkit::{CapturedLog, Config, Kit, Options, captured_log};
 use serde_json::{Map, Value, json};
@@ -66,34 +65,7 @@ impl World {
     /// A sign-in that no store has yet.
     pub(crate) fn record(&self, left: Duration) -> Record {
         let signed_in = self.kit.sign_in().expect("the kit signs in");
-        let now = SystemClock.now();
-        Record {
-            generation: 1,
-            issuer: signed_in.issuer,
-            token_endpoint: signed_in.token_endpoint.parse().expect("a URL"),
-            revocation_endpoint: None,
-            token_endpoint_auth_method: ClientAuthMethod::None,
-            resource: signed_in.resource,
-            client: Client {
-                id: signed_in.client_id,
-                secret: None,
-                secret_expires_at_ms: None,
-                registration: Registration::Dynamic,
-                redirect_uri: None,
-            },
-            access_token: Secret::new(signed_in.access_token),
-            refresh_token: Some(Secret::new(signed_in.refresh_token)),
-            scopes: vec![signed_in.scope],
-            signed_in_at_ms: None,
-            obtained_at_ms: now,
-            expires_at_ms: Some(now.after(left)),
-            exchange: None,
-            dead: None,
-            refused: None,
-            client_refused: None,
-            retry_at_ms: None,
-            extra: Map::new(),
-        }
+        Record::from_json(&signed_in.record(SystemClock.now().0, left)).expect("a record")
     }
 
     pub(crate) async fn server(&self) -> Server {

@@ -7,7 +7,7 @@ use linchpin::rmcp::model::{CallToolResult, JsonObject};
 use linchpin_testkit::{Endpoint as At, Fault};
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
+use crate::world::World;
 
 /// What is `main` of an example is nobody's here.
 macro_rules! example {
@@ -33,37 +33,37 @@ fn object(given: Value) -> JsonObject {
 
 #[tokio::test]
 async fn a_program_connects_and_calls_in_fifteen_lines() {
-    let bench = Bench::new(|_| {}).await;
-    bench.plant(true).await;
-    let result = call::call(&bench.linchpin(), &bench.kit.mcp_url(), "echo").await.expect("called");
-    assert_eq!((text(&result), bench.kit.counts().exchanges), ("{}", 1));
-    bench.finish(&[]);
+    let world = World::new(|_| {}).await;
+    world.plant(true).await;
+    let result = call::call(&world.linchpin(), &world.kit.mcp_url(), "echo").await.expect("called");
+    assert_eq!((text(&result), world.kit.counts().exchanges), ("{}", 1));
+    world.finish(&[]);
 }
 
 #[tokio::test]
 async fn p18_a_call_waits_no_longer_than_it_may_and_the_next_finds_the_refresh_done() {
-    let bench = Bench::new(|_| {}).await;
-    bench.plant(false).await;
-    let client = McpClient::connect(&bench.server().await).await.expect("connected");
-    bench.kit.refuse_access_tokens();
-    bench.kit.fault(Fault::hold(At::Token).times(1));
+    let world = World::new(|_| {}).await;
+    world.plant(false).await;
+    let client = McpClient::connect(&world.server().await).await.expect("connected");
+    world.kit.refuse_access_tokens();
+    world.kit.fault(Fault::hold(At::Token).times(1));
     let limit = Duration::from_millis(200);
     assert!(deadline::call_within(&client, "echo", limit).await.expect("timed out").is_none());
-    bench.until("the exchange is under way", || bench.kit.held() == 1).await;
-    bench.kit.release();
+    world.until("the exchange is under way", || world.kit.held() == 1).await;
+    world.kit.release();
     let result = deadline::call_within(&client, "echo", Duration::from_secs(20)).await.expect("called");
     assert_eq!(result.as_ref().map(text), Some("{}"));
-    assert_eq!(bench.kit.counts().exchanges, 1);
+    assert_eq!(world.kit.counts().exchanges, 1);
     client.close().await;
-    bench.finish(&[]);
+    world.finish(&[]);
 }
 
 #[tokio::test]
 async fn an_agent_answers_for_a_person_and_a_model_and_sees_progress() {
     // Servers ask in sessions; without them they have what they need sent along.
-    let bench = Bench::new(|config| (config.modern, config.record) = (false, true)).await;
-    bench.plant(true).await;
-    let server = bench.server().await;
+    let world = World::new(|config| (config.modern, config.record) = (false, true)).await;
+    world.plant(true).await;
+    let server = world.server().await;
     let agent = agent::Agent::default();
     let schema = json!({ "type": "object", "properties": { "name": { "type": "string" } } });
     let question = json!({ "mode": "form", "message": "Who?", "requestedSchema": schema });
@@ -76,22 +76,22 @@ async fn an_agent_answers_for_a_person_and_a_model_and_sees_progress() {
     let result = agent::run(&agent, &server, "ask", given).await.expect("called");
     assert!(text(&result).starts_with("answered"), "{result:?}");
     let answered = |with: &[u8]| {
-        bench.kit.seen().iter().any(|seen| seen.body.windows(with.len()).any(|part| part == with))
+        world.kit.seen().iter().any(|seen| seen.body.windows(with.len()).any(|part| part == with))
     };
     assert!(answered(b"Ada") && answered(b"parrot"), "the answers arrived");
     let result =
         agent::run(&agent, &server, "progress", object(json!({ "steps": 2 }))).await.expect("called");
     assert_eq!(text(&result), "2 steps");
     assert_eq!(agent.seen(), ["asked: Who?", "prompted with 1 messages", "progress 1", "progress 2"]);
-    assert_eq!((bench.kit.counts().exchanges, bench.kit.counts().client_answers), (1, 2));
-    bench.finish(&[]);
+    assert_eq!((world.kit.counts().exchanges, world.kit.counts().client_answers), (1, 2));
+    world.finish(&[]);
 }
 
 #[tokio::test]
 async fn a_program_on_rmcp_needs_one_line() {
-    let bench = Bench::new(|_| {}).await;
-    bench.plant(true).await;
-    let result = rmcp_manager::call(&bench.server().await, "echo").await.expect("called");
-    assert_eq!((text(&result), bench.kit.counts().exchanges), ("{}", 1));
-    bench.finish(&[]);
+    let world = World::new(|_| {}).await;
+    world.plant(true).await;
+    let result = rmcp_manager::call(&world.server().await, "echo").await.expect("called");
+    assert_eq!((text(&result), world.kit.counts().exchanges), ("{}", 1));
+    world.finish(&[]);
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
-use crate::bench::{Bench, call};
+use crate::world::{World, call};
 
 /// A callback where nobody listens.
 const NOWHERE: &str = "http://127.0.0.1:9/callback";
@@ -61,16 +61,16 @@ async fn finish(mut flow: OAuthState, callback: &str) -> Result<OAuthState, Auth
 #[tokio::test]
 async fn p12_a_sign_in_through_rmcp_is_the_sign_in_of_the_machine() {
     for method in ["none", "client_secret_basic"] {
-        let bench = Bench::new(|config| method.clone_into(&mut config.client_auth)).await;
-        let auth = bench.server().await.rmcp_auth();
+        let world = World::new(|config| method.clone_into(&mut config.client_auth)).await;
+        let auth = world.server().await.rmcp_auth();
         let (flow, callback) = begin_and_approve(&auth).await;
         let flow = finish(flow, &callback).await.expect("signed in");
 
-        let record = bench.record().await.expect("kept");
+        let record = world.record().await.expect("kept");
         let refresh_token = record.refresh_token.as_ref().expect("one").expose().to_owned();
         assert_eq!(
             (record.issuer.as_str(), record.client.registration),
-            (bench.kit.issuer(), Registration::Dynamic)
+            (world.kit.issuer(), Registration::Dynamic)
         );
         assert_eq!(
             (record.client.secret.is_some(), record.scopes.as_slice()),
@@ -83,50 +83,50 @@ async fn p12_a_sign_in_through_rmcp_is_the_sign_in_of_the_machine() {
         assert!(tokens.contains(record.access_token.expose()) && !tokens.contains(&refresh_token));
 
         // What `linchpin token` does, in another process, after the end of the token.
-        bench.kit.refuse_access_tokens();
-        let server = bench.server().await;
+        world.kit.refuse_access_tokens();
+        let server = world.server().await;
         let token = server.access_token(Wait::Transaction).await.expect("a token");
         let renewed = server.rejected(&token, Wait::within(Duration::from_secs(10))).await.expect("renewed");
         assert_ne!(token, renewed);
         // The manager that signed in goes on with what the other process obtained.
         let manager = flow.into_authorization_manager().expect("authorized");
-        let program = bench.connect(manager).await;
+        let program = world.connect(manager).await;
         call(&program, "a").await.expect("called");
-        assert_eq!((bench.kit.counts().exchanges, bench.kit.counts().code_exchanges), (1, 1));
-        bench.finish(&[]);
+        assert_eq!((world.kit.counts().exchanges, world.kit.counts().code_exchanges), (1, 1));
+        world.finish(&[]);
     }
 }
 
 #[tokio::test]
 async fn p13_a_sign_in_that_cannot_be_kept_sends_no_code_and_says_what_to_run() {
-    let bench = Bench::new(|config| {
+    let world = World::new(|config| {
         config.metadata.insert("code_challenge_methods_supported".to_owned(), json!(null));
     })
     .await;
-    let auth = bench.server().await.rmcp_auth();
+    let auth = world.server().await.rmcp_auth();
     let (flow, callback) = begin_and_approve(&auth).await;
     let error = finish(flow, &callback).await.err().expect("refused");
     let AuthError::TokenExchangeFailed(told) = &error else { panic!("{error:?}") };
     assert!(told.contains("PKCE") && told.contains("run `linchpin login"), "{told}");
-    assert_eq!((bench.kit.counts().code_exchanges, bench.record().await), (0, None));
-    bench.finish(&[error.to_string()]);
+    assert_eq!((world.kit.counts().code_exchanges, world.record().await), (0, None));
+    world.finish(&[error.to_string()]);
 }
 
 #[tokio::test]
 async fn p13_a_sign_in_at_another_provider_keeps_the_one_that_is_there() {
-    let bench = Bench::new(|_| {}).await;
-    let planted = bench.plant(false).await;
-    let other = Bench::new(|_| {}).await;
+    let world = World::new(|_| {}).await;
+    let planted = world.plant(false).await;
+    let other = World::new(|_| {}).await;
     let issuer = other.kit.issuer().to_owned();
-    bench.kit.configure(|config| {
+    world.kit.configure(|config| {
         config.resource_metadata.insert("authorization_servers".to_owned(), json!([issuer]));
     });
-    let auth = bench.server().await.rmcp_auth();
+    let auth = world.server().await.rmcp_auth();
     let (flow, page) = begin(&auth, NOWHERE).await;
     let told = finish(flow, &made_up(&page, other.kit.issuer())).await.err().expect("refused").to_string();
-    assert!(told.contains(bench.kit.issuer()) && told.contains(other.kit.issuer()), "{told}");
+    assert!(told.contains(world.kit.issuer()) && told.contains(other.kit.issuer()), "{told}");
     assert!(told.contains("linchpin logout"), "{told}");
     assert_eq!(other.kit.counts().code_exchanges, 0);
-    assert_eq!(bench.record().await.expect("kept").refresh_token, planted.refresh_token);
-    bench.finish(&[told]);
+    assert_eq!(world.record().await.expect("kept").refresh_token, planted.refresh_token);
+    world.finish(&[told]);
 }

@@ -10,25 +10,25 @@ use linchpin_authority::{Authority, Credential, Wait};
 use linchpin_oauth::Provider;
 use linchpin_oauth::http::HttpOptions;
 use linchpin_store::{
-    Client, ClientAuthMethod, Clock as _, CredentialKey, LockRequest, MemoryStore, PlainHttp, Profile,
-    Record, Registration, Secret, ServerUrl, Store as _, SystemClock,
+    Clock as _, CredentialKey, LockRequest, MemoryStore, PlainHttp, Profile, Record, ServerUrl, Store as _,
+    SystemClock,
 };
 use linchpin_testkit::{CapturedLog, Config, Kit, Options, captured_log};
 use linchpin_transport::{Authorization, Endpoint, Outgoing, Recovery};
 
-pub(crate) struct Bench {
+pub(crate) struct World {
     pub(crate) kit: Kit,
     pub(crate) store: MemoryStore,
     pub(crate) authority: Authority,
     pub(crate) key: CredentialKey,
 }
 
-impl Bench {
+impl World {
     /// Signed in. The server speaks 2026-07-28, where every request stands for itself.
     pub(crate) async fn new() -> Self {
-        let bench = Self::signed_out(|_| {}).await;
-        bench.plant().await;
-        bench
+        let world = Self::signed_out(|_| {}).await;
+        world.plant().await;
+        world
     }
 
     pub(crate) async fn signed_out(change: impl FnOnce(&mut Config)) -> Self {
@@ -45,34 +45,8 @@ impl Bench {
 
     pub(crate) async fn plant(&self) {
         let signed_in = self.kit.sign_in().expect("the kit signs in");
-        let now = SystemClock.now();
-        let record = Record {
-            generation: 1,
-            issuer: signed_in.issuer,
-            token_endpoint: signed_in.token_endpoint.parse().expect("a URL"),
-            revocation_endpoint: None,
-            token_endpoint_auth_method: ClientAuthMethod::None,
-            resource: signed_in.resource,
-            client: Client {
-                id: signed_in.client_id,
-                secret: None,
-                secret_expires_at_ms: None,
-                registration: Registration::Dynamic,
-                redirect_uri: None,
-            },
-            access_token: Secret::new(signed_in.access_token),
-            refresh_token: Some(Secret::new(signed_in.refresh_token)),
-            scopes: vec![signed_in.scope],
-            obtained_at_ms: now,
-            expires_at_ms: Some(now.after(Duration::from_millis(signed_in.access_lifetime_ms))),
-            exchange: None,
-            dead: None,
-            refused: None,
-            client_refused: None,
-            retry_at_ms: None,
-            signed_in_at_ms: None,
-            extra: serde_json::Map::new(),
-        };
+        let (now, lives) = (SystemClock.now(), Duration::from_millis(signed_in.access_lifetime_ms));
+        let record = Record::from_json(&signed_in.record(now.0, lives)).expect("a record");
         let request = LockRequest { purpose: "test", within: Duration::from_secs(5) };
         let guard = self.store.lock(&self.key, request).await.expect("the lock");
         self.store.save(&guard, &record).await.expect("saved");

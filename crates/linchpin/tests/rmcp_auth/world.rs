@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linchpin::{
-    Client, ClientAuthMethod, Clock as _, CredentialKey, Directories, Environment, Linchpin, PlainHttp,
-    Profile, Record, Registration, Secret, Server, ServerUrl, StorePolicy, SystemClock,
+    Clock as _, CredentialKey, Directories, Environment, Linchpin, PlainHttp, Profile, Record, Server,
+    ServerUrl, StorePolicy, SystemClock,
 };
 use linchpin_testkit::{CapturedLog, Config, Kit, Options, captured_log};
 use rmcp::RoleClient;
@@ -18,12 +18,12 @@ use tempfile::TempDir;
 
 pub(crate) type Program = RunningService<RoleClient, ()>;
 
-pub(crate) struct Bench {
+pub(crate) struct World {
     pub(crate) kit: Kit,
     home: TempDir,
 }
 
-impl Bench {
+impl World {
     pub(crate) async fn new(change: impl FnOnce(&mut Config)) -> Self {
         log();
         // rmcp's client is reqwest's own, so the choice of cryptography has to be the process's. Already made is fine.
@@ -56,38 +56,7 @@ impl Bench {
         let lifetime = Duration::from_millis(signed_in.access_lifetime_ms);
         let now = SystemClock.now();
         let obtained = if ended { now.before(lifetime) } else { now };
-        let token_endpoint_auth_method = match signed_in.client_auth.as_str() {
-            "client_secret_basic" => ClientAuthMethod::Basic,
-            "client_secret_post" => ClientAuthMethod::Post,
-            _ => ClientAuthMethod::None,
-        };
-        let record = Record {
-            generation: 1,
-            issuer: signed_in.issuer,
-            token_endpoint: signed_in.token_endpoint.parse().expect("a URL"),
-            revocation_endpoint: None,
-            token_endpoint_auth_method,
-            resource: signed_in.resource,
-            client: Client {
-                id: signed_in.client_id,
-                secret: signed_in.client_secret.map(Secret::new),
-                secret_expires_at_ms: None,
-                registration: Registration::Dynamic,
-                redirect_uri: None,
-            },
-            access_token: Secret::new(signed_in.access_token),
-            refresh_token: Some(Secret::new(signed_in.refresh_token)),
-            scopes: vec![signed_in.scope],
-            obtained_at_ms: obtained,
-            expires_at_ms: Some(obtained.after(lifetime)),
-            exchange: None,
-            dead: None,
-            refused: None,
-            client_refused: None,
-            retry_at_ms: None,
-            signed_in_at_ms: None,
-            extra: serde_json::Map::new(),
-        };
+        let record = Record::from_json(&signed_in.record(obtained.0, lifetime)).expect("a record");
         self.server().await.credential().sign_in(record.clone()).await.expect("saved");
         record
     }
