@@ -17,6 +17,7 @@ mod drops;
 mod edges;
 #[cfg(unix)]
 mod full_disk;
+mod hooked;
 mod late;
 #[cfg(unix)]
 mod lost_lock;

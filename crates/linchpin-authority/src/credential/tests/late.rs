@@ -1,7 +1,8 @@
 //! A store that gives up waiting for a save which then arrives all the same, as a keyring does that hangs for a while.
 
-use linchpin_store::{Disposition, Hold, KeyringError, LockError, StoreError, StoreKind, StoredRecord};
+use linchpin_store::{Disposition, Hold, KeyringError, StoreError};
 
+use super::hooked::{Hooked, Hooks};
 use super::*;
 
 /// For how long the keyring hangs.
@@ -10,7 +11,8 @@ const HANGS: Duration = Duration::from_secs(4);
 /// Hangs at the first save that is made after it was told to.
 #[derive(Debug)]
 struct Hanging {
-    inner: MemoryStore,
+    /// Where it arrives, late.
+    arrives: MemoryStore,
     hangs: AtomicUsize,
     until: Mutex<Option<Instant>>,
 }
@@ -29,49 +31,26 @@ impl Hanging {
 }
 
 #[async_trait]
-impl Store for Hanging {
-    fn kind(&self) -> StoreKind {
-        self.inner.kind()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    async fn load(&self, key: &CredentialKey) -> Result<Option<Record>, StoreError> {
-        self.inner.load(key).await
-    }
-
-    async fn ready(&self) -> Result<(), StoreError> {
-        self.inner.ready().await
-    }
-
-    async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
+impl Hooks for Hanging {
+    async fn save(
+        &self,
+        beneath: &dyn Store,
+        guard: &CredentialGuard,
+        record: &Record,
+    ) -> Result<(), StoreError> {
         if self.hangs.swap(0, Ordering::SeqCst) > 0 {
             *lock(&self.until) = Some(Instant::now() + HANGS);
-            let (inner, record) = (self.inner.clone(), record.clone());
+            let (arrives, record) = (self.arrives.clone(), record.clone());
             let late = CredentialGuard::new(guard.key().clone(), Late { hold: guard.hold() });
             tokio::spawn(async move {
                 tokio::time::sleep(HANGS).await;
-                inner.save(&late, &record).await.expect("saved, late");
+                arrives.save(&late, &record).await.expect("saved, late");
             });
         }
         if self.is_busy() {
             return Err(KeyringError::TimedOut.into());
         }
-        self.inner.save(guard, record).await
-    }
-
-    async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError> {
-        self.inner.delete(guard).await
-    }
-
-    async fn list(&self) -> Result<Vec<StoredRecord>, StoreError> {
-        self.inner.list().await
-    }
-
-    async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
-        self.inner.lock(key, request).await
+        beneath.save(guard, record).await
     }
 }
 
@@ -79,13 +58,11 @@ impl Store for Hanging {
 #[tokio::test(start_paused = true)]
 async fn p08_a_mark_that_arrives_late_counts_no_presentation_that_never_was() {
     let world = world(1_100, Duration::ZERO, vec![]).await;
-    let store = Arc::new(Hanging {
-        inner: world.store.clone(),
-        hangs: AtomicUsize::default(),
-        until: Mutex::default(),
-    });
+    let hanging =
+        Hanging { arrives: world.store.clone(), hangs: AtomicUsize::default(), until: Mutex::default() };
+    let store = Hooked::over(world.store.clone(), hanging);
     for round in 1..=3 {
-        store.hangs.store(1, Ordering::SeqCst);
+        store.hooks.hangs.store(1, Ordering::SeqCst);
         let authority = Authority::new(store.clone(), world.endpoint.clone(), world.clock.clone());
         let begun = Instant::now();
         let error = authority.credential(key()).access_token(Wait::Transaction).await.expect_err("it hangs");

@@ -4,8 +4,9 @@
 
 use std::path::PathBuf;
 
-use linchpin_store::{Directories, FileStore, LockError, StoreError, StoreKind, StoredRecord, SystemClock};
+use linchpin_store::{Directories, FileStore, StoreError, SystemClock};
 
+use super::hooked::{Hooked, Hooks};
 use super::*;
 use crate::CredentialError;
 
@@ -103,11 +104,11 @@ async fn f11_a_lock_removed_around_the_mark_is_noticed_before_the_token_is_spent
         (Removed::AfterFirstSave, &[Some(1), Some(1), None]),
     ] {
         let machine = Machine::new(Duration::ZERO).await;
-        let store = Arc::new(Unlinking::of(&machine, removed));
+        let store = Unlinking::of(&machine, removed);
         let credential = machine.process_over(store.clone());
         assert_eq!(token(&credential.access_token(Wait::Transaction).await), "A2", "{removed:?}");
         assert_eq!(machine.presented(), ["R1"], "{removed:?}");
-        assert_eq!(*lock(&store.sees), marks, "{removed:?}");
+        assert_eq!(*lock(&store.hooks.sees), marks, "{removed:?}");
     }
 }
 
@@ -121,10 +122,10 @@ async fn f11_a_sign_in_starts_over_when_its_lock_is_removed_and_for_nothing_else
             file.expect("there").set_len(3).expect("cut");
         }
         let removed = if is_damaged { Removed::AfterFirstSave } else { Removed::BeforeFirstSave };
-        let store = Arc::new(Unlinking::of(&machine, removed));
+        let store = Unlinking::of(&machine, removed);
         let outcome = machine.process_over(store.clone()).sign_in(record("B1", "S1")).await;
         assert_eq!(outcome.is_ok(), is_saved, "{outcome:?}");
-        assert_eq!(store.saves.load(Ordering::SeqCst), saves);
+        assert_eq!(store.hooks.saves.load(Ordering::SeqCst), saves);
     }
 }
 
@@ -184,7 +185,6 @@ enum Removed {
 /// Removes the lock files around the first save through it.
 #[derive(Debug)]
 struct Unlinking {
-    inner: FileStore,
     locks: PathBuf,
     removed: Removed,
     saves: AtomicUsize,
@@ -193,57 +193,30 @@ struct Unlinking {
 }
 
 impl Unlinking {
-    fn of(machine: &Machine, removed: Removed) -> Self {
-        Self {
-            inner: FileStore::new(&machine.directories()),
-            locks: machine.directories().locks(),
-            removed,
-            saves: AtomicUsize::new(0),
-            sees: Mutex::default(),
-        }
+    fn of(machine: &Machine, removed: Removed) -> Arc<Hooked<Self>> {
+        let locks = machine.directories().locks();
+        let hooks = Self { locks, removed, saves: AtomicUsize::new(0), sees: Mutex::default() };
+        Hooked::over(FileStore::new(&machine.directories()), hooks)
     }
 }
 
 #[async_trait]
-impl Store for Unlinking {
-    fn kind(&self) -> StoreKind {
-        self.inner.kind()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    async fn load(&self, key: &CredentialKey) -> Result<Option<Record>, StoreError> {
-        self.inner.load(key).await
-    }
-
-    async fn ready(&self) -> Result<(), StoreError> {
-        self.inner.ready().await
-    }
-
-    async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
+impl Hooks for Unlinking {
+    async fn save(
+        &self,
+        beneath: &dyn Store,
+        guard: &CredentialGuard,
+        record: &Record,
+    ) -> Result<(), StoreError> {
         let is_first = self.saves.fetch_add(1, Ordering::SeqCst) == 0;
         if is_first && self.removed == Removed::BeforeFirstSave {
             remove_all(&self.locks);
         }
-        self.inner.save(guard, record).await?;
+        beneath.save(guard, record).await?;
         lock(&self.sees).push(record.exchange.as_ref().map(|mark| mark.presentations));
         if is_first && self.removed == Removed::AfterFirstSave {
             remove_all(&self.locks);
         }
         Ok(())
-    }
-
-    async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError> {
-        self.inner.delete(guard).await
-    }
-
-    async fn list(&self) -> Result<Vec<StoredRecord>, StoreError> {
-        self.inner.list().await
-    }
-
-    async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
-        self.inner.lock(key, request).await
     }
 }

@@ -1,15 +1,18 @@
 //! A lock that is taken away between the mark of the one repeat and its request, by somebody who made a new one.
 
-use linchpin_store::{LockError, StoreError, StoreKind, StoredRecord};
+use linchpin_store::LockError;
 
+use super::hooked::{Hooked, Hooks};
 use super::*;
 
-/// Takes the first lock away once something was saved under it; the later ones were made at that moment.
-#[derive(Debug)]
+/// Takes the first lock away once something was saved under it: the store beneath looks at no lock, so the mark is
+/// saved, and then the lock turns out to be gone. The later ones were made at that moment.
+#[derive(Debug, Default)]
 struct TakesFirstLockAway {
-    inner: MemoryStore,
     locks: AtomicUsize,
     made_at: UnixMs,
+    /// For how long others have the lock then. It passes from one to the next, and none of them changes anything.
+    others: Duration,
 }
 
 struct Lease {
@@ -30,68 +33,67 @@ impl Held for Lease {
 }
 
 #[async_trait]
-impl Store for TakesFirstLockAway {
-    fn kind(&self) -> StoreKind {
-        self.inner.kind()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    async fn load(&self, key: &CredentialKey) -> Result<Option<Record>, StoreError> {
-        self.inner.load(key).await
-    }
-
-    async fn ready(&self) -> Result<(), StoreError> {
-        self.inner.ready().await
-    }
-
-    /// Looks at no lock: the mark is saved, and then the lock turns out to be gone.
-    async fn save(&self, guard: &CredentialGuard, record: &Record) -> Result<(), StoreError> {
-        self.inner.save(guard, record).await
-    }
-
-    async fn delete(&self, guard: &CredentialGuard) -> Result<bool, StoreError> {
-        self.inner.delete(guard).await
-    }
-
-    async fn list(&self) -> Result<Vec<StoredRecord>, StoreError> {
-        self.inner.list().await
-    }
-
-    async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError> {
-        let inner = self.inner.lock(key, request).await?;
+impl Hooks for TakesFirstLockAway {
+    async fn lock(
+        &self,
+        beneath: &dyn Store,
+        key: &CredentialKey,
+        request: LockRequest,
+    ) -> Result<CredentialGuard, LockError> {
         let is_lost = self.locks.fetch_add(1, Ordering::SeqCst) == 0;
+        if !is_lost {
+            tokio::time::sleep(self.others).await;
+        }
+        let inner = beneath.lock(key, request).await?;
         Ok(CredentialGuard::new(key.clone(), Lease { inner, is_lost, made_at: self.made_at }))
     }
+
+    async fn lock_passed(&self, _: &dyn Store, _: &CredentialKey) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Saves the mark of a process that died after it had presented the token once.
+async fn presented_once(world: &World) {
+    let request = LockRequest { purpose: "test", within: Duration::ZERO };
+    let guard = world.store.lock(&key(), request).await.expect("free");
+    let once = crate::exchange::marked(record("A1", "R1"), 1, UnixMs(1_020_000));
+    world.store.save(&guard, &once).await.expect("saved");
 }
 
 /// The process knows that its second presentation never was, also after it has waited for one that might be running.
 #[tokio::test(start_paused = true)]
 async fn f11_a_repeat_that_was_marked_and_never_sent_stays_allowed_after_the_wait() {
     let world = world(1_100, Duration::ZERO, vec![]).await;
-    let guard = world
-        .store
-        .lock(&key(), LockRequest { purpose: "test", within: Duration::ZERO })
-        .await
-        .expect("free");
-    let once = crate::exchange::marked(record("A1", "R1"), 1, UnixMs(1_099_000));
-    world.store.save(&guard, &once).await.expect("saved");
-    drop(guard);
-    let store = Arc::new(TakesFirstLockAway {
-        inner: world.store.clone(),
-        locks: AtomicUsize::default(),
-        made_at: UnixMs(1_100_000),
-    });
+    presented_once(&world).await;
+    let made_at = UnixMs(1_100_000);
+    let store =
+        Hooked::over(world.store.clone(), TakesFirstLockAway { made_at, ..TakesFirstLockAway::default() });
     let process =
         Authority::new(store.clone(), world.endpoint.clone(), world.clock.clone()).credential(key());
     let call = tokio::spawn(async move { process.access_token(Wait::Transaction).await });
-    while store.locks.load(Ordering::SeqCst) < 3 {
+    while store.hooks.locks.load(Ordering::SeqCst) < 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(world.presented(), [] as [&str; 0], "the exchange of the mark might be running");
     world.set_time(1_136);
     assert_eq!(token(&call.await.expect("no panic")), "A2");
+    assert_eq!(world.presented(), ["R1"]);
+}
+
+/// While its own mark lies there, what a process reads without the lock says that the token must not be presented any
+/// more: that would keep the access token in use, leave the mark, and cost the sign-in at its end.
+#[tokio::test(start_paused = true)]
+async fn f11_a_mark_of_ones_own_that_was_never_sent_is_judged_under_the_lock_alone() {
+    let world = world(1_050, Duration::ZERO, vec![]).await;
+    presented_once(&world).await;
+    let others = Duration::from_secs(1);
+    let store =
+        Hooked::over(world.store.clone(), TakesFirstLockAway { others, ..TakesFirstLockAway::default() });
+    let process =
+        Authority::new(store.clone(), world.endpoint.clone(), world.clock.clone()).credential(key());
+    let call = process.access_token_for(Duration::from_secs(20), Wait::Transaction).await;
+    assert_eq!(store.hooks.locks.load(Ordering::SeqCst), 2, "one that is taken away, and another");
+    assert_eq!(token(&call), "A2");
     assert_eq!(world.presented(), ["R1"]);
 }
