@@ -6,7 +6,7 @@ use std::time::Duration;
 use linchpin_oauth::{Exchange, TokenAnswer};
 use linchpin_store::history::{Evidence, What};
 use linchpin_store::steps::{Step, reached};
-use linchpin_store::{CredentialGuard, Disposition, LockRequest, Record, StoreError};
+use linchpin_store::{CredentialGuard, Disposition, LockRequest, LockWatch, Record, StoreError};
 use tokio::time::Instant;
 
 use crate::credential::Shared;
@@ -30,6 +30,8 @@ const LONGEST_SAVE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs one transaction to its end. Called in a task of its own (P7).
 pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<AccessToken, CredentialError> {
+    // From before the first look on: a pass of the lock between that and the wait is not missed.
+    let mut watch = shared.store.watch_lock(&shared.key);
     if let Some(Settled { decision, record }) = look(shared, cause).await? {
         // The first look of a process is no adoption.
         if let (Decision::Adopt, Some(record), Some(known)) = (&decision, &record, cause.known()) {
@@ -42,7 +44,7 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
         // With a mark of its own to take back, only the lock will do.
         let waited = match unsent {
             Some(_) => shared.lock(WAIT).await.map(Waited::Locked),
-            None => lock_or_look(shared, cause).await,
+            None => lock_or_look(shared, cause, &mut *watch).await,
         };
         let guard = match waited? {
             Waited::Locked(guard) => guard,
@@ -108,11 +110,15 @@ enum Waited {
 
 /// The lock, or what its holders saved meanwhile: those who adopt a token all read it at once, and do not queue for
 /// the lock one after the other (F1).
-async fn lock_or_look(shared: &Shared, cause: &Cause) -> Result<Waited, CredentialError> {
+async fn lock_or_look(
+    shared: &Shared,
+    cause: &Cause,
+    watch: &mut dyn LockWatch,
+) -> Result<Waited, CredentialError> {
     let begun = Instant::now();
-    let watch = async {
+    let looks = async {
         loop {
-            shared.store.lock_passed(&shared.key).await;
+            watch.passed().await;
             // What cannot be read is for whoever gets the lock to tell.
             if let Ok(Some(settled)) = look(shared, cause).await {
                 return settled;
@@ -122,7 +128,7 @@ async fn lock_or_look(shared: &Shared, cause: &Cause) -> Result<Waited, Credenti
     tokio::select! {
         biased;
         guard = shared.lock(WAIT) => guard.map(Waited::Locked),
-        settled = watch => {
+        settled = looks => {
             shared.tell_wait(WAIT, begun.elapsed(), Ok(()));
             Ok(Waited::Settled(Box::new(settled)))
         }

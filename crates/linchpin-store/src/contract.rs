@@ -137,8 +137,11 @@ async fn f01_who_watches_a_lock_sees_it_pass_and_not_before() {
         let moment = Duration::from_millis(40);
         let first = store.lock(&key(1), QUICK).await.expect("free");
         let watch = {
-            let again = Arc::clone(&again);
-            tokio::spawn(async move { again.lock_passed(&key(1)).await })
+            let mut watch = again.watch_lock(&key(1));
+            tokio::spawn(async move {
+                watch.passed().await;
+                watch
+            })
         };
         let _other = again.lock(&key(2), QUICK).await.expect("another key is free");
         tokio::time::sleep(moment).await;
@@ -146,9 +149,16 @@ async fn f01_who_watches_a_lock_sees_it_pass_and_not_before() {
         drop(first);
         tokio::time::sleep(moment).await;
         assert!(!watch.is_finished(), "{kind}: it is free");
-        let _second = store.lock(&key(1), QUICK).await.expect("free");
+        let second = store.lock(&key(1), QUICK).await.expect("free");
         let passed = tokio::time::timeout(Duration::from_secs(5), watch).await;
-        passed.unwrap_or_else(|_| panic!("{kind}: it has another holder")).expect("no panic");
+        let passed = passed.unwrap_or_else(|_| panic!("{kind}: it has another holder"));
+        let mut watch = passed.expect("no panic");
+        assert!(tokio::time::timeout(moment, watch.passed()).await.is_err(), "{kind}: that was seen");
+        drop(second);
+        let _third = store.lock(&key(1), QUICK).await.expect("free");
+        tokio::time::sleep(moment).await;
+        let passed = tokio::time::timeout(Duration::from_millis(1), watch.passed()).await;
+        assert!(passed.is_ok(), "{kind}: a pass while nobody waited");
     }
 }
 

@@ -7,8 +7,8 @@ use crate::aggregate::Origin;
 use crate::aggregate_file::{AggregateFile, Encoding};
 use crate::locks::LocalLocks;
 use crate::{
-    CredentialGuard, CredentialKey, Directories, LockError, LockRequest, Record, SignInTurn, Store,
-    StoreError, StoreKind, StoredRecord,
+    CredentialGuard, CredentialKey, Directories, LockError, LockRequest, LockWatch, Record, SignInTurn,
+    Store, StoreError, StoreKind, StoredRecord,
 };
 
 /// `credentials.json` and its locks.
@@ -76,8 +76,8 @@ impl Store for FileStore {
         self.locks.credential(key, request).await
     }
 
-    async fn lock_passed(&self, key: &CredentialKey) {
-        self.locks.passed(key).await;
+    fn watch_lock(&self, key: &CredentialKey) -> Box<dyn LockWatch> {
+        self.locks.watch(key)
     }
 
     async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError> {

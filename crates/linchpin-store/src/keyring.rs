@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use crate::aggregate_file::blocking;
 use crate::locks::LocalLocks;
 use crate::{
-    CredentialGuard, CredentialKey, Directories, Hold, LockError, LockRequest, Record, SignInTurn, Store,
-    StoreError, StoreKind, StoredRecord,
+    CredentialGuard, CredentialKey, Directories, Hold, LockError, LockRequest, LockWatch, Record, SignInTurn,
+    Store, StoreError, StoreKind, StoredRecord,
 };
 
 mod backend;
@@ -200,8 +200,8 @@ impl Store for KeyringStore {
         self.locks.credential(key, request).await
     }
 
-    async fn lock_passed(&self, key: &CredentialKey) {
-        self.locks.passed(key).await;
+    fn watch_lock(&self, key: &CredentialKey) -> Box<dyn LockWatch> {
+        self.locks.watch(key)
     }
 
     async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError> {

@@ -64,6 +64,7 @@ pub use resolve::{Drift, DriftReason, Pin, Stores, Why};
 pub use secret::{Fingerprint, Secret};
 pub use secrets::{IdentityError, IdentityPlace, SecretsStore};
 pub use store::{
-    CredentialGuard, Held, Hold, LockRequest, SignInTurn, Store, StoreError, StoreKind, StoredRecord,
+    CredentialGuard, Held, Hold, LockRequest, LockWatch, SignInTurn, Store, StoreError, StoreKind,
+    StoredRecord,
 };
 pub use user_file::{UserFile, UserFileGuard};

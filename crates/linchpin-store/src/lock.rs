@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use rand::Rng as _;
 use thiserror::Error;
 
 use crate::permissions::{check_file, no_follow, open_error};
-use crate::{Disposition, Held, LockRequest, StoreError, UnixMs};
+use crate::{Disposition, Held, LockRequest, LockWatch, StoreError, UnixMs};
 
 mod note;
 
@@ -157,17 +158,31 @@ pub(crate) fn lock_blocking(path: &Path, request: LockRequest) -> Result<FileLoc
     }
 }
 
-/// Waits until the lock at `path` has another holder than now, by what holders write into it. A lock that is free has
-/// none.
-pub(crate) async fn passed(path: &Path) {
-    let former = holder(path);
-    loop {
-        tokio::time::sleep(jittered(LONGEST_PAUSE)).await;
-        // One that does not read is being written.
-        if let Some(now) = holder(path)
-            && former.as_ref() != Some(&now)
-        {
-            return;
+/// Sees a lock pass, by what its holders write into its file. One that is free has the holder that it had.
+pub(crate) struct Watch {
+    path: PathBuf,
+    seen: Option<LockHolder>,
+}
+
+impl Watch {
+    /// From now on.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { seen: holder(&path), path }
+    }
+}
+
+#[async_trait]
+impl LockWatch for Watch {
+    async fn passed(&mut self) {
+        loop {
+            // One that does not read is being written.
+            if let Some(now) = holder(&self.path)
+                && self.seen.as_ref() != Some(&now)
+            {
+                self.seen = Some(now);
+                return;
+            }
+            tokio::time::sleep(jittered(LONGEST_PAUSE)).await;
         }
     }
 }

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::lock::{FileLock, lock, passed};
+use crate::lock::{FileLock, Watch, lock};
 use crate::permissions::private_dir;
-use crate::{CredentialGuard, CredentialKey, Directories, LockError, LockRequest, SignInTurn};
+use crate::{CredentialGuard, CredentialKey, Directories, LockError, LockRequest, LockWatch, SignInTurn};
 
 /// The directory of lock files.
 #[derive(Debug, Clone)]
@@ -33,9 +33,9 @@ impl LocalLocks {
         Ok(CredentialGuard::new(key.clone(), lock).with_marker(holding))
     }
 
-    /// Waits until the credential lock of `key` has passed to another holder.
-    pub(crate) async fn passed(&self, key: &CredentialKey) {
-        passed(&self.directory.join(of_credential(key))).await;
+    /// Watches the credential lock of `key`.
+    pub(crate) fn watch(&self, key: &CredentialKey) -> Box<dyn LockWatch> {
+        Box::new(Watch::new(self.directory.join(of_credential(key))))
     }
 
     /// The turn to sign in to `key`: a lock file of its own, since the credential lock never spans a browser.

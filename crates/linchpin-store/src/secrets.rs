@@ -12,8 +12,8 @@ use crate::aggregate_file::AggregateFile;
 use crate::keyring::Keyring;
 use crate::locks::LocalLocks;
 use crate::{
-    CredentialGuard, CredentialKey, Directories, KeyringError, KeyringStore, LockError, LockRequest, Record,
-    Secret, SignInTurn, Store, StoreError, StoreKind, StoredRecord,
+    CredentialGuard, CredentialKey, Directories, KeyringError, KeyringStore, LockError, LockRequest,
+    LockWatch, Record, Secret, SignInTurn, Store, StoreError, StoreKind, StoredRecord,
 };
 
 #[cfg(feature = "secrets")]
@@ -155,8 +155,8 @@ impl Store for SecretsStore {
         self.locks.credential(key, request).await
     }
 
-    async fn lock_passed(&self, key: &CredentialKey) {
-        self.locks.passed(key).await;
+    fn watch_lock(&self, key: &CredentialKey) -> Box<dyn LockWatch> {
+        self.locks.watch(key)
     }
 
     async fn sign_in_turn(&self, key: &CredentialKey, request: LockRequest) -> Result<SignInTurn, LockError> {

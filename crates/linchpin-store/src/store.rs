@@ -165,6 +165,24 @@ pub struct LockRequest {
     pub within: Duration,
 }
 
+/// Sees a credential lock pass from one holder to the next; see [`Store::watch_lock`].
+#[async_trait]
+pub trait LockWatch: Send {
+    /// Waits until somebody else has the lock than was seen last: what the former holder saved can be read by then. A
+    /// pass while nobody waits is seen by the next wait, at once. Dropping the future loses nothing.
+    async fn passed(&mut self);
+}
+
+/// The watch of a store that cannot tell.
+struct Unseen;
+
+#[async_trait]
+impl LockWatch for Unseen {
+    async fn passed(&mut self) {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// One entry of [`Store::list`]: a record, or why this one cannot be read (the others can, P3).
 pub type StoredRecord = (CredentialKey, Result<Record, StoreError>);
 
@@ -198,12 +216,11 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Asking for a lock that the same task holds is a bug and reported at once.
     async fn lock(&self, key: &CredentialKey, request: LockRequest) -> Result<CredentialGuard, LockError>;
 
-    /// Waits until the lock of `key` has passed from whoever holds it at the call to somebody else: what the former
-    /// holder saved can be read by then. For those who wait for a lock only to see what its holder did, and need not
-    /// queue for that; a lock that comes free is for [`Store::lock`] to find. A store that cannot tell waits for ever.
-    /// Dropping the future ends the watch.
-    async fn lock_passed(&self, _key: &CredentialKey) {
-        std::future::pending::<()>().await;
+    /// Watches the lock of `key`, from this call on. For those who wait for a lock only to see what its holder did, and
+    /// need not queue for that; a lock that comes free is for [`Store::lock`] to find. A store that cannot tell sees
+    /// nothing.
+    fn watch_lock(&self, _key: &CredentialKey) -> Box<dyn LockWatch> {
+        Box::new(Unseen)
     }
 
     /// The turn to sign in to `key` in a browser, waited for like a lock. It is taken before the credential lock and

@@ -40,9 +40,9 @@ pub mod store {
         Client, ClientAuthMethod, Clock, CredentialGuard, CredentialKey, DeadToken, Directories,
         DirectoriesError, Disposition, Drift, DriftReason, ExchangeMark, FileStore, Fingerprint, Held, Hold,
         IdentityError, IdentityPlace, KeyringError, KeyringStore, LockError, LockHolder, LockRequest,
-        MemoryStore, Pin, PolicyError, RECORD_VERSION, Record, RecordError, RefusedClient, RefusedToken,
-        Registration, Secret, SecretsStore, SignInTurn, Store, StoreError, StoreKind, StorePolicy,
-        StoredRecord, Stores, SystemClock, UnixMs, UserFile, UserFileGuard, Why,
+        LockWatch, MemoryStore, Pin, PolicyError, RECORD_VERSION, Record, RecordError, RefusedClient,
+        RefusedToken, Registration, Secret, SecretsStore, SignInTurn, Store, StoreError, StoreKind,
+        StorePolicy, StoredRecord, Stores, SystemClock, UnixMs, UserFile, UserFileGuard, Why,
     };
 }
 

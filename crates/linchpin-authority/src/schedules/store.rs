@@ -5,8 +5,8 @@ use std::task::{Poll, Waker};
 
 use async_trait::async_trait;
 use linchpin_store::{
-    CredentialGuard, CredentialKey, Held, LockError, LockRequest, Record, Store, StoreError, StoreKind,
-    StoredRecord,
+    CredentialGuard, CredentialKey, Held, LockError, LockRequest, LockWatch, Record, Store, StoreError,
+    StoreKind, StoredRecord,
 };
 
 use super::turn;
@@ -170,16 +170,27 @@ impl Store for SteppedStore {
         Ok(guard)
     }
 
-    async fn lock_passed(&self, _key: &CredentialKey) {
+    fn watch_lock(&self, _key: &CredentialKey) -> Box<dyn LockWatch> {
+        Box::new(Watch { shared: Arc::clone(&self.0), seen: self.state().passed })
+    }
+}
+
+struct Watch {
+    shared: Arc<Shared>,
+    seen: usize,
+}
+
+#[async_trait]
+impl LockWatch for Watch {
+    async fn passed(&mut self) {
         turn().await;
-        let before = self.state().passed;
-        std::future::poll_fn(|cx| {
-            let mut state = self.state();
-            if state.passed == before {
+        self.seen = std::future::poll_fn(|cx| {
+            let mut state = lock(&self.shared.state);
+            if state.passed == self.seen {
                 state.waiting.push(cx.waker().clone());
                 return Poll::Pending;
             }
-            Poll::Ready(())
+            Poll::Ready(state.passed)
         })
         .await;
         turn().await;

@@ -1,6 +1,6 @@
 //! A store over another, in which a test says what happens at single calls.
 
-use linchpin_store::{LockError, StoreError, StoreKind, StoredRecord};
+use linchpin_store::{LockError, LockWatch, StoreError, StoreKind, StoredRecord};
 
 use super::*;
 
@@ -29,8 +29,8 @@ pub(super) trait Hooks: fmt::Debug + Send + Sync {
         beneath.lock(key, request).await
     }
 
-    async fn lock_passed(&self, beneath: &dyn Store, key: &CredentialKey) {
-        beneath.lock_passed(key).await;
+    fn watch_lock(&self, beneath: &dyn Store, key: &CredentialKey) -> Box<dyn LockWatch> {
+        beneath.watch_lock(key)
     }
 }
 
@@ -80,7 +80,7 @@ impl<H: Hooks> Store for Hooked<H> {
         self.hooks.lock(&*self.beneath, key, request).await
     }
 
-    async fn lock_passed(&self, key: &CredentialKey) {
-        self.hooks.lock_passed(&*self.beneath, key).await;
+    fn watch_lock(&self, key: &CredentialKey) -> Box<dyn LockWatch> {
+        self.hooks.watch_lock(&*self.beneath, key)
     }
 }

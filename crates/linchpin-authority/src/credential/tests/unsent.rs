@@ -1,6 +1,6 @@
 //! A lock that is taken away between the mark of the one repeat and its request, by somebody who made a new one.
 
-use linchpin_store::LockError;
+use linchpin_store::{LockError, LockWatch};
 
 use super::hooked::{Hooked, Hooks};
 use super::*;
@@ -48,7 +48,16 @@ impl Hooks for TakesFirstLockAway {
         Ok(CredentialGuard::new(key.clone(), Lease { inner, is_lost, made_at: self.made_at }))
     }
 
-    async fn lock_passed(&self, _: &dyn Store, _: &CredentialKey) {
+    fn watch_lock(&self, _: &dyn Store, _: &CredentialKey) -> Box<dyn LockWatch> {
+        Box::new(Passing)
+    }
+}
+
+struct Passing;
+
+#[async_trait]
+impl LockWatch for Passing {
+    async fn passed(&mut self) {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
