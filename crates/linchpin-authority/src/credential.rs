@@ -5,23 +5,22 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use linchpin_oauth::TokenEndpoint;
 use linchpin_store::history::{Recorder, What};
 use linchpin_store::steps::{Step, reached};
 use linchpin_store::{
     Clock, CredentialGuard, CredentialKey, LockError, LockHolder, LockRequest, Record, RefusedToken,
-    SignInTurn, Store, UnixMs,
+    SignInTurn, Store,
 };
-use rand::Rng as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::authority::{AuthorityShared, Copies};
 use crate::decide::Cause;
-use crate::freshness::{Freshness, Life};
+use crate::freshness::Freshness;
 use crate::sign::{self, Imported, Leftover, Moved, Replace, SignOut, Turn};
+use crate::snapshot::Current;
 use crate::tasks::Tasks;
 use crate::{AccessToken, CredentialError, Wait, refresh};
 
@@ -49,10 +48,9 @@ impl Credential {
             recorder: Arc::clone(&authority.recorder),
             tasks: authority.tasks.clone(),
             closing: authority.closing.clone(),
-            snapshot: ArcSwapOption::empty(),
+            current: Current::default(),
             running: Mutex::default(),
             refused: Mutex::default(),
-            renew_not_before: Mutex::default(),
             told: Mutex::default(),
         }))
     }
@@ -73,7 +71,7 @@ impl Credential {
         if let Some(token) = self.current() {
             return Ok(token);
         }
-        let snapshot = self.0.snapshot.load_full();
+        let snapshot = self.0.current.load_full();
         let known = snapshot.as_ref().map(|snapshot| snapshot.token.fingerprint().clone());
         match self.transact(Cause::Ended(known), wait).await {
             Ok(token) => Ok(token),
@@ -97,8 +95,7 @@ impl Credential {
     ) -> Result<AccessToken, CredentialError> {
         let token = self.access_token(wait).await?;
         let now = self.0.clock.now();
-        let lasts =
-            self.0.snapshot.load().as_ref().is_none_or(|snapshot| snapshot.life.lasts(now, min_valid));
+        let lasts = self.0.current.load().as_ref().is_none_or(|snapshot| snapshot.life.lasts(now, min_valid));
         if lasts {
             return Ok(token);
         }
@@ -115,7 +112,7 @@ impl Credential {
     /// The token that is good now if no wait is needed for it: a lock-free read. Starts a background renewal when
     /// the token is near its end and a tokio runtime is there to run it.
     pub fn current(&self) -> Option<AccessToken> {
-        let snapshot = self.0.snapshot.load();
+        let snapshot = self.0.current.load();
         let snapshot = snapshot.as_ref()?;
         match snapshot.freshness(self.0.clock.now()) {
             Freshness::Fresh => Some(snapshot.token.clone()),
@@ -148,7 +145,7 @@ impl Credential {
         let now = self.0.clock.now();
         let obtained = self
             .0
-            .snapshot
+            .current
             .load()
             .as_ref()
             .filter(|snapshot| snapshot.token == *token)
@@ -301,7 +298,7 @@ impl Credential {
         if !self.0.tasks.can_begin() {
             return;
         }
-        let mut not_before = lock(&self.0.renew_not_before);
+        let mut not_before = lock(&self.0.current.renew_not_before);
         let now = Instant::now();
         if not_before.is_some_and(|not_before| now < not_before) || lock(&self.0.running).is_some() {
             return;
@@ -353,26 +350,12 @@ pub(crate) struct Shared {
     pub(crate) recorder: Arc<dyn Recorder>,
     pub(crate) tasks: Tasks,
     closing: CancellationToken,
-    snapshot: ArcSwapOption<Snapshot>,
+    pub(crate) current: Current,
     running: Mutex<Option<Running>>,
     /// What this process knows to be refused right after its exchange, before the record says so.
     refused: Mutex<Option<RefusedToken>>,
-    renew_not_before: Mutex<Option<Instant>>,
     /// What the history was told last, when that is not to be told again.
     pub(crate) told: Mutex<Option<What>>,
-}
-
-/// The current access token of this process.
-struct Snapshot {
-    token: AccessToken,
-    life: Life,
-    jitter: f64,
-}
-
-impl Snapshot {
-    fn freshness(&self, now: UnixMs) -> Freshness {
-        self.life.freshness(now, self.jitter)
-    }
 }
 
 impl Shared {
@@ -403,27 +386,6 @@ impl Shared {
             taken = wait => taken.map_err(|error| CredentialError::Lock(Arc::new(error))),
             () = self.closing.cancelled() => Err(CredentialError::Interrupted { key: Box::new(self.key.clone()) }),
         }
-    }
-
-    /// Makes the record's access token current in this process. Only what is saved gets here (P9).
-    pub(crate) fn publish(&self, record: &Record) -> AccessToken {
-        let life = Life { obtained: record.obtained_at_ms, ends: record.expires_at_ms };
-        let current = self.snapshot.load();
-        let token = match current.as_ref() {
-            Some(current) if *current.token.secret() == record.access_token && current.life == life => {
-                return current.token.clone();
-            }
-            _ => AccessToken::new(record.access_token.clone(), record.expires_at_ms),
-        };
-        let jitter = rand::rng().random_range(0.0..1.0);
-        self.snapshot.store(Some(Arc::new(Snapshot { token: token.clone(), life, jitter })));
-        *lock(&self.renew_not_before) = None;
-        token
-    }
-
-    /// Ends the use of the current token in this process.
-    pub(crate) fn withdraw(&self) {
-        self.snapshot.store(None);
     }
 
     /// The record with what this process knows of a refusal that may not be noted yet.

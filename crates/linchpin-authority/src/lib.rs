@@ -27,6 +27,7 @@ mod refresh;
 #[cfg(test)]
 mod schedules;
 mod sign;
+mod snapshot;
 mod tasks;
 mod tell;
 mod token;

@@ -190,7 +190,7 @@ async fn put(
     record.signed_in_at_ms = Some(shared.clock.now());
     shared.store.save(guard, &record).await.map_err(|error| CredentialError::Store(Arc::new(error)))?;
     reached(Step::MarkCleared);
-    shared.publish(&record);
+    shared.current.finish(Some(&record));
     shared.tell_signed_in(&record, how);
     reached(Step::Published);
     let mut leftovers = Vec::new();
@@ -229,7 +229,7 @@ async fn sign_out_once(shared: &Arc<Shared>) -> Result<SignOut, CredentialError>
         .await
         .map_err(|error| CredentialError::Store(Arc::new(error)))?;
     reached(Step::MarkCleared);
-    shared.withdraw();
+    shared.current.finish(None);
     reached(Step::Published);
     let (mut revocation, mut leftovers) = (pinned, Vec::new());
     for store in &shared.copies.at_sign_out {
@@ -297,7 +297,7 @@ async fn move_once(shared: &Arc<Shared>, target: &Arc<dyn Store>) -> Result<Opti
     if target.load(&shared.key).await.map_err(failed)?.as_ref() != Some(&record) {
         return Err(failed(StoreError::Other("the new store does not give back what it was given")));
     }
-    shared.withdraw();
+    shared.current.finish(None);
     shared.tell(Some(record.generation), What::Moved { to: target.kind() });
     let leftover = match shared.store.delete(&guard).await {
         Ok(_) => None,

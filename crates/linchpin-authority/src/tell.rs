@@ -10,7 +10,7 @@ use linchpin_store::history::{
 use linchpin_store::{ExchangeMark, Fingerprint, LockError, LockRequest, Record, StoreError, UnixMs};
 
 use crate::credential::{Shared, lock};
-use crate::decide::{Cause, Decision, NO_EXCHANGE_BY_REFUSED_CLIENT};
+use crate::decide::{Cause, NO_EXCHANGE_BY_REFUSED_CLIENT};
 use crate::exchange::{Next, Progress};
 use crate::{CredentialError, SignInReason};
 
@@ -80,13 +80,6 @@ impl Shared {
         if known != Some(&access) {
             let what = What::Adopted { access: (&access).into(), instead_of: known.map(TokenName::from) };
             self.tell(Some(record.generation), what);
-        }
-    }
-
-    /// If a token is adopted by `decision`, that is told.
-    pub(crate) fn tell_if_adopted(&self, decision: &Decision, record: Option<&Record>, cause: &Cause) {
-        if let (Decision::Adopt, Some(record)) = (decision, record) {
-            self.tell_adopted(record, cause.known());
         }
     }
 

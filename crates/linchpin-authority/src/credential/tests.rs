@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use async_trait::async_trait;
 use linchpin_oauth::{Exchange, Revocation, TokenAnswer};
 use linchpin_store::{
-    Client, ClientAuthMethod, Held, MemoryStore, PlainHttp, Profile, Registration, Secret, ServerUrl,
+    Client, ClientAuthMethod, Held, MemoryStore, PlainHttp, Profile, Registration, Secret, ServerUrl, UnixMs,
 };
 
 use super::*;
@@ -21,6 +21,7 @@ mod hooked;
 mod late;
 #[cfg(unix)]
 mod lost_lock;
+mod overtaken;
 mod panics;
 mod passed;
 mod runtimes;

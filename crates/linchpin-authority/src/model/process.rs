@@ -16,7 +16,8 @@ impl State {
         }
     }
 
-    /// What a process that waits for the lock reads without it may settle what it wants.
+    /// What a process that waits for the lock reads without it may settle what it wants. A single step: where a person
+    /// acts in the same process between the read and its use, the code reads again (`snapshot`).
     pub(super) fn look(&mut self, process: usize) -> Option<()> {
         let At::PreLock(why, ..) = self.processes[process].at else { return None };
         match real::decide(self.record, why, self.now) {

@@ -38,10 +38,11 @@ fn f19_a_sign_out_during_a_refresh_wins_under_any_schedule() {
         let one = world.process();
         let calls = [call(&one, false), call(&world.process(), false)];
         // In a process that refreshes, too.
-        let person = sign_out(one);
+        let person = sign_out(one.clone());
         join([person]);
         assert!(join(calls).iter().flatten().all(is_token_or_signed_out));
         world.check_without_losses();
+        assert_eq!(one.current(), None, "a process goes on with what it signed out");
         assert_eq!(world.store.record(), None);
     });
 }
