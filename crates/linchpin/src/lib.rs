@@ -87,7 +87,7 @@ pub use linchpin_store::{
 };
 pub use linchpin_transport::{Authorization, Endpoint, SendError};
 pub use rmcp;
-pub use server::{Server, SignInFailed, SignedIn, Turn};
+pub use server::{Server, SignInBegun, SignInFailed, SignedIn, Turn};
 
 /// The README's code compiles.
 #[cfg(doctest)]

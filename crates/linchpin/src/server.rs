@@ -50,6 +50,31 @@ pub enum Turn {
     Served(SignedIn),
 }
 
+/// A sign-in that is neither finished nor given up: see [`Server::sign_in_begun`].
+#[derive(Debug)]
+#[must_use = "dropping it tells the history that the sign-in was given up"]
+pub struct SignInBegun {
+    server: Server,
+    over: bool,
+}
+
+impl SignInBegun {
+    /// The sign-in is not given up: it goes on elsewhere, or has failed for a reason of its own.
+    pub fn over(mut self) {
+        self.over = true;
+    }
+}
+
+impl Drop for SignInBegun {
+    fn drop(&mut self) {
+        if !self.over {
+            let problem = Phrase::new("it was given up before it was finished");
+            let Server { linchpin, kind, .. } = &self.server;
+            linchpin.tell(self.server.key(), *kind, What::SignInFailed { problem });
+        }
+    }
+}
+
 /// Why a sign-in was not finished.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -197,7 +222,9 @@ impl Server {
             }
             options.issuer.get_or_insert(record.issuer);
         }
+        let here = self.sign_in_begun();
         let begun = PendingSignIn::begin(self.url(), &options, &self.linchpin.0.http).await;
+        here.over();
         let begun = begun.map_err(|error| self.without_secrets(error, &secrets));
         begun.inspect_err(|error| self.sign_in_failed(error))
     }
@@ -210,6 +237,21 @@ impl Server {
         }
         let problem = "it or its provider answered with a secret of the sign-in that is there".to_owned();
         SignInError::Metadata { server: self.url().clone(), problem }
+    }
+
+    /// While this is kept, a sign-in waits for its person; when it is dropped and was not told to be
+    /// [over](SignInBegun::over), because the process was interrupted or the future that waits was dropped, the history
+    /// is told that the sign-in was given up. Calls of this server that are dropped tell so by themselves; this is for
+    /// what waits for the browser, [`PendingSignIn::callback`].
+    pub fn sign_in_begun(&self) -> SignInBegun {
+        SignInBegun { server: self.clone(), over: false }
+    }
+
+    /// Tells the history that a sign-in of another process was taken over in place of one of this process's own: for
+    /// whoever goes on with a [`Turn::Served`].
+    pub fn sign_in_adopted(&self, record: &Record) {
+        let access = (&record.access_token.fingerprint()).into();
+        self.linchpin.tell(self.key(), self.kind, What::SignInAdopted { access });
     }
 
     /// Tells the history that a sign-in came to nothing. Whatever fails in a call of this server is told by it; this is
@@ -248,7 +290,9 @@ impl Server {
         if let Some(there) = there {
             credentials.issuer.get_or_insert(there.issuer);
         }
+        let here = self.sign_in_begun();
         let signed_in = credentials.sign_in(self.url(), self.http_options(), self.clock()).await;
+        here.over();
         let signed_in = signed_in.map_err(|error| self.without_secrets(error, &secrets));
         let record = signed_in.inspect_err(|error| self.sign_in_failed(error))?;
         Ok(self.keep(record).await?)
@@ -272,9 +316,12 @@ impl Server {
         pending: PendingSignIn,
         callback: linchpin_oauth::sign_in::Callback,
     ) -> Result<SignedIn, SignInFailed> {
+        let here = self.sign_in_begun();
         let record = self.credential.record().await.ok().flatten();
         let secrets = record.as_ref().map(secrets).unwrap_or_default();
         let signed_in = pending.finish(callback, &*self.linchpin.0.clock).await;
+        // From here on it is saved, whoever waits for that.
+        here.over();
         let signed_in = signed_in.map_err(|error| self.without_secrets(error, &secrets));
         let signed_in = signed_in.inspect_err(|error| self.sign_in_failed(error))?;
         match self.keep(signed_in.record).await {
@@ -349,31 +396,4 @@ fn united(granted: Vec<String>, asked: Vec<String>) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn p17_a_step_up_asks_for_what_was_granted_and_what_is_wanted() {
-        let list = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        for (granted, asked, expected) in
-            [("", "a", "a"), ("a b", "c", "a b c"), ("a b", "b a", "a b"), ("a", "b b", "a b")]
-        {
-            assert_eq!(united(list(granted), list(asked)), list(expected), "{granted} and {asked}");
-        }
-    }
-
-    #[test]
-    fn p17_only_a_challenge_that_finds_scopes_lacking_names_some() {
-        for (challenge, expected) in [
-            ("Bearer error=\"insufficient_scope\", scope=\"a  b\"", vec!["a", "b"]),
-            ("Basic realm=\"x\", Bearer scope=\"a\", error=insufficient_scope", vec!["a"]),
-            ("Bearer error=\"insufficient_scope\"", vec![]),
-            ("Bearer error=\"invalid_token\", scope=\"a\"", vec![]),
-            ("Bearer scope=\"a\"", vec![]),
-            ("Bearer realm=\"error=insufficient_scope, scope=a\"", vec![]),
-            ("", vec![]),
-        ] {
-            assert_eq!(lacking(challenge), expected, "{challenge}");
-        }
-    }
-}
+mod tests;

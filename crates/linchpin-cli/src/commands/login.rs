@@ -96,6 +96,7 @@ pub(super) async fn sign_in(
     looking.finish_and_clear();
     let mut pending = pending?;
     let url = pending.authorization_url().clone();
+    let begun_here = server.sign_in_begun();
     let callback = match how {
         How::Browser => {
             let browser = show_page(&url);
@@ -106,6 +107,7 @@ pub(super) async fn sign_in(
         }
         How::Paste => paste(&mut pending, &url, left).await,
     };
+    begun_here.over();
     let callback = callback.map_err(|error| match error {
         // What was left of it is of no interest.
         SignInError::TimedOut(_) => SignInError::TimedOut(timeout),
@@ -143,6 +145,7 @@ async fn turn(server: &Server, options: &SignInOptions, timeout: Duration) -> Re
                     who.as_deref().unwrap_or("another process"),
                     signed_in.record.scopes.join(" ")
                 ));
+                signed_in.server.sign_in_adopted(&signed_in.record);
                 return Ok(Turn::Served(signed_in));
             }
             Turn::Served(_) => {}

@@ -112,6 +112,49 @@ async fn f24_ctrl_c_ends_a_login_at_once_and_changes_nothing() {
     assert_eq!((world.files().len(), world.kit.counts().code_exchanges), (0, 0));
 }
 
+/// Whoever asks later why there is no sign-in finds that somebody began one.
+#[tokio::test]
+async fn f24_a_login_that_is_given_up_is_in_the_history() {
+    for (signal, more) in [("INT", &[][..]), ("TERM", &[]), ("INT", &["--no-browser"])] {
+        let world = World::new();
+        let url = world.url();
+        let login = world.start(&[&["login", url.as_str()], more].concat());
+        if more.is_empty() {
+            world.next_page(0).await;
+        } else {
+            login.says("/authorize?").await;
+        }
+        login.signal(signal).await;
+        assert_eq!(login.ended().await.code, 130);
+        let events = world.events();
+        assert_eq!((events.len(), &events[0]["kind"]), (1, &json!("sign_in_failed")), "{signal}: {events:?}");
+        let told = world.run(&["log", &url]).await.stdout;
+        let line = "a sign-in was begun and came to nothing: it was given up before it was finished";
+        assert_eq!(told.matches(line).count(), 1, "{signal}: {told}");
+    }
+}
+
+/// Also while the server is asked how to sign in, and while the code is exchanged.
+#[tokio::test]
+async fn f24_a_login_that_is_given_up_over_a_slow_answer_is_in_the_history() {
+    for endpoint in [Endpoint::Metadata, Endpoint::Token] {
+        let world = World::new();
+        world.kit.fault(Fault::delay(endpoint, Duration::from_secs(30)));
+        let login = world.start(&["login", &world.url()]);
+        if endpoint == Endpoint::Token {
+            let page = world.next_page(0).await;
+            tokio::spawn(async move { browse(page.as_str()).await.map(drop) });
+            until("the code is exchanged", || world.kit.counts().code_exchanges > 0).await;
+        } else {
+            until("the provider is asked", || world.kit.counts().metadata_requests > 1).await;
+        }
+        login.interrupt().await;
+        assert_eq!(login.ended().await.code, 130);
+        let events = world.events();
+        assert_eq!((events.len(), &events[0]["kind"]), (1, &json!("sign_in_failed")), "{events:?}");
+    }
+}
+
 #[tokio::test]
 async fn f24_a_login_that_nobody_answers_ends_and_frees_the_port() {
     let world = World::new();

@@ -66,8 +66,12 @@ impl Running<'_> {
 
     /// Ctrl-C.
     pub(crate) async fn interrupt(&self) {
+        self.signal("INT").await;
+    }
+
+    pub(crate) async fn signal(&self, name: &str) {
         let pid = self.child.id().expect("it runs");
-        let killed = Command::new("sh").args(["-c", &format!("kill -INT {pid}")]).status().await;
+        let killed = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().await;
         assert!(killed.expect("there is a shell").success());
     }
 

@@ -67,6 +67,14 @@ async fn f19_of_logins_at_once_one_opens_a_page_and_the_others_find_its_result()
     }
     let counts = world.kit.counts();
     assert_eq!((world.opened().len(), counts.authorizations, counts.code_exchanges), (1, 1, 1), "{counts:?}");
+    // What became of each is in the history: one made it, and three took it over.
+    let events = world.events();
+    let adopted: Vec<_> = events.iter().filter(|event| event["kind"] == "sign_in_adopted").collect();
+    assert_eq!((adopted.len(), events.len()), (3, 4), "{events:?}");
+    assert!(adopted.iter().all(|event| event["access"] == events[0]["access"]), "{events:?}");
+    let ran = world.run(&["log", &world.url()]).await;
+    let line = format!("takes over the sign-in that process {pid} made: access token ");
+    assert_eq!(ran.stdout.matches(&line).count(), 3, "{ran:?}");
     println!("f19: 4 logins at once: 1 page, 1 sign-in, 4 answers");
 
     // A login that begins later is a wish of its own.
@@ -116,6 +124,7 @@ async fn f19_a_login_by_a_client_of_its_own_takes_over_no_other_clients_sign_in(
     world.person(1).await;
     assert_eq!(ended(&world, second).await.0, 0);
     assert_eq!(world.record().expect("saved")["client"]["id"], "by-hand");
+    assert!(!world.history().contains("sign_in_adopted"), "what is not taken over is not told as if it were");
 }
 
 #[tokio::test]

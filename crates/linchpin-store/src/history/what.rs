@@ -153,6 +153,12 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_at_ms: Option<UnixMs>,
     },
+    /// A process that was to sign in found what another one brought while it waited for its turn, and took that over
+    /// (F19).
+    SignInAdopted {
+        /// Its access token.
+        access: TokenName,
+    },
     /// A sign-in was begun and came to nothing; what was there before is as it was.
     SignInFailed {
         /// Why.

@@ -39,6 +39,7 @@ pub(in crate::commands) fn brief(what: &What) -> String {
         What::LockFailed { .. } => "not renewed: no lock".to_owned(),
         What::SignedIn { how: How::Imported, .. } => "imported".to_owned(),
         What::SignedIn { .. } => "signed in".to_owned(),
+        What::SignInAdopted { .. } => "another process's sign-in was taken over".to_owned(),
         What::SignInFailed { .. } => "a sign-in came to nothing".to_owned(),
         What::SignedOut { revocation, code: given, problem } => match revocation {
             RevocationOutcome::Revoked => "signed out; the provider has revoked the tokens".to_owned(),
@@ -71,6 +72,7 @@ pub(in crate::commands) fn is_news(what: &What) -> bool {
             | What::LockWaited { .. }
             | What::LockLost
             | What::StoreDrift { .. }
+            | What::SignInAdopted { .. }
             | What::SignInFailed { .. }
             | What::SignInRequired { reason: Reason::NotSignedIn, .. }
     )

@@ -114,6 +114,11 @@ impl Story {
                 };
                 format!("{how} at {issuer}: {}", tokens(access, *expires_at_ms, token.as_ref()))
             }
+            What::SignInAdopted { access } => {
+                let who = self.obtained.get(access).map(|pid| process(*pid, event));
+                let who = who.unwrap_or_else(|| "another process".to_owned());
+                format!("takes over the sign-in that {who} made: access token {access}")
+            }
             What::SignInFailed { problem } => {
                 format!("a sign-in was begun and came to nothing: {problem}")
             }

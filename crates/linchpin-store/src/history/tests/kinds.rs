@@ -105,6 +105,7 @@ fn every_kind() -> Vec<What> {
             access: token("A1"),
             expires_at_ms: None,
         },
+        What::SignInAdopted { access: token("A1") },
         What::SignInFailed { problem: problem.clone() },
         What::SignedOut {
             revocation: RevocationOutcome::Unavailable,
@@ -129,7 +130,7 @@ fn every_kind_is_read_as_it_was_written() {
         assert!(!line.contains('\n') && line.len() < 4096, "{line}");
         assert_eq!(Event::from_line(line.as_bytes()), Some(event), "{line}");
     }
-    assert_eq!(kinds.len(), 21, "all of them");
+    assert_eq!(kinds.len(), 22, "all of them");
 }
 
 /// What programs may rely on.

@@ -234,6 +234,10 @@ fn each_event_is_one_sentence() {
         ),
         (What::LockFailed { purpose: Phrase::new("refresh"), problem: phrase() }, "not to be had"),
         (What::LockLost, "starting over"),
+        (
+            What::SignInAdopted { access: name("A9") },
+            "takes over the sign-in that another process made: access",
+        ),
         (What::SignInFailed { problem: phrase() }, "came to nothing: it did not answer within 3 s"),
         (What::Moved { to: StoreKind::Secrets }, "moved to the secrets store"),
         (What::CopyRemoved { from: StoreKind::File }, "a copy in the file store was removed"),
