@@ -50,6 +50,17 @@ pub(crate) struct Discovered {
 /// The longest issuer, in bytes: it stands in errors, before what is the matter.
 const LONGEST_ISSUER: usize = 512;
 
+/// The issuer that metadata names, or what is wrong with it.
+pub(super) fn issuer(named: Option<&str>) -> Result<String, String> {
+    match named {
+        None => Err("its provider names no issuer".to_owned()),
+        Some(issuer) if issuer.len() > LONGEST_ISSUER => {
+            Err(format!("its provider has an issuer of more than {LONGEST_ISSUER} bytes"))
+        }
+        Some(issuer) => Ok(issuer.to_owned()),
+    }
+}
+
 /// Asks the server unless it has challenged already, reads its metadata and the provider's, and checks both.
 pub(crate) async fn discover(
     server: &ServerUrl,
@@ -99,10 +110,7 @@ pub(crate) async fn discover(
     let metadata = resolution.metadata;
     manager.set_metadata(metadata.clone());
 
-    let issuer = metadata.issuer.clone().ok_or_else(|| wrong("its provider names no issuer".to_owned()))?;
-    if issuer.len() > LONGEST_ISSUER {
-        return Err(wrong(format!("its provider has an issuer of more than {LONGEST_ISSUER} bytes")));
-    }
+    let issuer = issuer(metadata.issuer.as_deref()).map_err(wrong)?;
     let endpoint = |name: &str, text: &str| {
         let url = Url::parse(text).map_err(|_| wrong(format!("its {name} is not a URL")))?;
         check_url(&url, reach, http).map_err(|refused| wrong(format!("its {name} {refused}")))?;

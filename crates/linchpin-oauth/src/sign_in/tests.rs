@@ -44,3 +44,25 @@ fn consent_is_prompted_for_with_offline_access_and_never_else() {
     assert!(!asks_to_consent(&strings(&["read", "offline_access2"])));
     assert!(!asks_to_consent(&[]));
 }
+
+#[test]
+fn f25_an_issuer_is_as_long_as_512_bytes_and_no_longer() {
+    let of = |length: usize| format!("https://{}", "a".repeat(length - "https://".len()));
+    // Bytes, not characters: `ü` has two.
+    let wide = of(510) + "ü";
+    for (named, fine) in [
+        (Some(of(511)), true),
+        (Some(of(512)), true),
+        (Some(of(513)), false),
+        (Some(wide.clone()), true),
+        (Some(wide + "a"), false),
+        (None, false),
+    ] {
+        let told = discover::issuer(named.as_deref());
+        match (&told, fine) {
+            (Ok(issuer), true) => assert_eq!(Some(issuer), named.as_ref()),
+            (Err(problem), false) => assert!(problem.contains("issuer") && problem.len() < 80, "{problem}"),
+            _ => panic!("{named:?}: {told:?}"),
+        }
+    }
+}

@@ -14,6 +14,7 @@ mod child;
 mod configured;
 mod listening;
 mod operations;
+mod own_sign_in;
 mod parts;
 mod recovery;
 mod repeats;
