@@ -12,7 +12,6 @@ use linchpin_store::{
     Clock, CredentialGuard, CredentialKey, LockError, LockHolder, LockRequest, Record, RefusedToken,
     SignInTurn, Store,
 };
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -22,10 +21,11 @@ use crate::freshness::Freshness;
 use crate::sign::{self, Imported, Leftover, Moved, Replace, SignOut, Turn};
 use crate::snapshot::Current;
 use crate::tasks::Tasks;
-use crate::{AccessToken, CredentialError, Wait, refresh};
+use crate::{AccessToken, CredentialError, Wait};
 
-/// After a background renewal failed, the next request that could start one waits this long.
-const RENEWAL_PAUSE: Duration = Duration::from_secs(5);
+mod running;
+
+use running::Running;
 
 /// One sign-in. Cheap to clone; clones share the snapshot and the running transaction.
 #[derive(Clone)]
@@ -240,74 +240,6 @@ impl Credential {
         self.owned(async move { sign::move_to(&shared, &target).await }).await
     }
 
-    /// Joins the running transaction or starts one, and waits for its result at most `wait`.
-    async fn transact(&self, cause: Cause, wait: Wait) -> Result<AccessToken, CredentialError> {
-        loop {
-            let (joined, mut result) = self.join_or_start(&cause);
-            let waited = async {
-                let result = result.wait_for(Option::is_some).await;
-                result.map_or_else(|_| None, |result| result.clone())
-            };
-            let outcome = match wait {
-                Wait::Transaction => waited.await,
-                Wait::Until(end) => match tokio::time::timeout_at(end, waited).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => return Err(CredentialError::TimedOut { key: Box::new(self.0.key.clone()) }),
-                },
-            };
-            match outcome {
-                Some(Ok(token)) if cause.known() != Some(token.fingerprint()) || joined == cause => {
-                    return Ok(token);
-                }
-                Some(Err(error)) => return Err(error),
-                // It ran for another reason and kept the token that this caller cannot use, or it panicked.
-                Some(Ok(_)) => {}
-                None => return Err(CredentialError::Interrupted { key: Box::new(self.0.key.clone()) }),
-            }
-        }
-    }
-
-    fn join_or_start(&self, cause: &Cause) -> (Cause, Outcome) {
-        let mut running = lock(&self.0.running);
-        if let Some(running) = running.as_ref() {
-            return (running.cause.clone(), running.result.clone());
-        }
-        let (sender, result) = watch::channel(None);
-        *running = Some(Running { cause: cause.clone(), result: result.clone() });
-        // Whatever runs tasks may do so at once.
-        drop(running);
-        // Made before there is a task: one that never runs, or is dropped with its runtime, is cleared all the same.
-        let clear = Clear { shared: Arc::clone(&self.0), result: result.clone() };
-        let owned_cause = cause.clone();
-        self.0.tasks.begin(async move {
-            // After the guard, so that whoever learns that it was cut off finds it cleared.
-            let (clear, sender) = (clear, sender);
-            let outcome = refresh::refresh(&clear.shared, &owned_cause).await;
-            drop(clear);
-            if sender.receiver_count() == 0
-                && let Err(error) = &outcome
-            {
-                tracing::warn!("{error}");
-            }
-            let _ = sender.send(Some(outcome));
-        });
-        (cause.clone(), result)
-    }
-
-    fn renew_in_background(&self, token: &AccessToken) {
-        if !self.0.tasks.can_begin() {
-            return;
-        }
-        let mut not_before = lock(&self.0.current.renew_not_before);
-        let now = Instant::now();
-        if not_before.is_some_and(|not_before| now < not_before) || lock(&self.0.running).is_some() {
-            return;
-        }
-        *not_before = Some(now + RENEWAL_PAUSE);
-        drop(not_before);
-        let _ = self.join_or_start(&Cause::Ended(Some(token.fingerprint().clone())));
-    }
-
     /// Runs a user's transaction in a task of its own.
     async fn owned<T: Send + 'static>(
         &self,
@@ -317,26 +249,6 @@ impl Credential {
             Ok(outcome) => outcome,
             Err(_) => Err(CredentialError::Interrupted { key: Box::new(self.0.key.clone()) }),
         }
-    }
-}
-
-type Outcome = watch::Receiver<Option<Result<AccessToken, CredentialError>>>;
-
-struct Running {
-    cause: Cause,
-    result: Outcome,
-}
-
-/// Whatever a run comes to, the next caller starts another.
-struct Clear {
-    shared: Arc<Shared>,
-    result: Outcome,
-}
-
-impl Drop for Clear {
-    fn drop(&mut self) {
-        let mut running = lock(&self.shared.running);
-        running.take_if(|running| running.result.same_channel(&self.result));
     }
 }
 

@@ -22,11 +22,15 @@ fn p06_a_storm_under_any_schedule_makes_one_exchange() {
 fn f19_a_sign_in_during_a_refresh_wins_under_any_schedule() {
     explore("sign-in during a refresh", || {
         let world = World::new(Manners::default());
-        let calls = [call(&world.process(), false), call(&world.process(), false)];
-        let person = sign_in(world.process(), "second");
+        let one = world.process();
+        let calls = [call(&one, false), call(&world.process(), false)];
+        // In a process that refreshes, too.
+        let person = sign_in(one.clone(), "second");
         join([person]);
         assert!(join(calls).iter().flatten().all(Result::is_ok));
         world.check_without_losses();
+        let current = one.current().expect("signed in");
+        assert_eq!(current.secret().expose(), "browser second", "a process goes on with what it replaced");
         assert_eq!(world.store.last_user_action(), Some(UserAction::SignedIn("browser second".into())));
     });
 }

@@ -1,7 +1,7 @@
 //! Waiting for a lock that passes from one process to the next: what its holders save is adopted without it.
 
 use linchpin_store::{Directories, FileStore, LockError, LockWatch, StoreError, SystemClock};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::hooked::{Hooked, Hooks};
 use super::*;

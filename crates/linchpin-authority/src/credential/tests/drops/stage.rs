@@ -1,7 +1,7 @@
 //! A machine whose every await can be seen: a store and a provider that count them, and stand still at one.
 
 use linchpin_store::{LockError, StoreError, StoreKind, StoredRecord};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::super::*;
 
