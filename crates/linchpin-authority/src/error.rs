@@ -7,6 +7,8 @@ use std::time::Duration;
 use linchpin_store::{CredentialKey, Disposition, LockError, StoreError};
 use thiserror::Error;
 
+use crate::{ClientRemedy, login_command};
+
 /// Why there is no access token. Cloned to every caller that waited for the same transaction.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
@@ -30,15 +32,14 @@ pub enum CredentialError {
         retry_after: Option<Duration>,
     },
     /// The provider answered that our client or request is wrong. The tokens are kept.
-    #[error(
-        "{key}: the provider refused this client ({code}); the sign-in is kept; run `{}` to register anew",
-        login_command(key)
-    )]
+    #[error("{key}: the provider refused this client ({code}); the sign-in is kept; {remedy}")]
     ClientRefused {
         /// Which sign-in.
         key: Box<CredentialKey>,
         /// The provider's error code.
         code: String,
+        /// What can be done about it.
+        remedy: Box<ClientRemedy>,
     },
     /// The caller's wait ran out; the transaction goes on and the next request finds its result.
     #[error("{key}: the wait for a new access token ran out; the refresh goes on, try again")]
@@ -93,18 +94,8 @@ impl std::fmt::Display for SignInReason {
     }
 }
 
-/// The command that signs in to `key`, for a shell: an address that means something there is quoted.
-pub fn login_command(key: &CredentialKey) -> String {
-    let profile = if key.profile == linchpin_store::Profile::default() {
-        String::new()
-    } else {
-        format!(" --profile {}", key.profile)
-    };
-    format!("linchpin login {}{profile}", quoted(key.server.as_str()))
-}
-
 /// A word of a command, to be pasted into a shell: in single quotes, unless nothing in it means anything there.
-fn quoted(word: &str) -> Cow<'_, str> {
+pub(crate) fn quoted(word: &str) -> Cow<'_, str> {
     let is_plain = |letter: u8| letter.is_ascii_alphanumeric() || b":/._~%-".contains(&letter);
     if word.bytes().all(is_plain) {
         return Cow::Borrowed(word);

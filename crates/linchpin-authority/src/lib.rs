@@ -24,6 +24,7 @@ mod histories;
 #[cfg(test)]
 mod model;
 mod refresh;
+mod remedy;
 #[cfg(test)]
 mod schedules;
 mod sign;
@@ -34,6 +35,7 @@ mod token;
 
 pub use authority::{Authority, Copies};
 pub use credential::Credential;
-pub use error::{CredentialError, SignInReason, login_command};
+pub use error::{CredentialError, SignInReason};
+pub use remedy::{ClientRemedy, login_command};
 pub use sign::{Imported, Leftover, Moved, Replace, SignOut, Turn};
 pub use token::{AccessToken, Wait, moment_in};

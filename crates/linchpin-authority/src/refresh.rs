@@ -12,7 +12,7 @@ use crate::credential::Shared;
 use crate::decide::{Cause, Decision, decide};
 use crate::exchange::{may_be_running, never_sent};
 use crate::snapshot::{Overtaken, Seen};
-use crate::{AccessToken, CredentialError, SignInReason};
+use crate::{AccessToken, ClientRemedy, CredentialError, SignInReason};
 
 mod transaction;
 
@@ -186,14 +186,14 @@ impl Shared {
                 problem: "could not be asked for a new token a moment ago".to_owned(),
                 retry_after: Some(at.since(self.clock.now())),
             },
-            (Decision::ClientRefused { code }, _) => self.client_refused(code),
+            (Decision::ClientRefused { code }, Some(record)) => self.client_refused(&record, code),
             (Decision::SignInRequired(reason), record) => {
                 self.current.withdraw(seen)?;
                 self.tell_required(record.as_ref(), &reason, Evidence::default());
                 self.sign_in_required(reason)
             }
-            (Decision::Adopt | Decision::Exchange { .. }, _) => {
-                unreachable!("adopting needs a record, and an exchange is not settled here")
+            (Decision::Adopt | Decision::ClientRefused { .. } | Decision::Exchange { .. }, _) => {
+                unreachable!("these need a record, and an exchange is not settled here")
             }
         };
         Err(error.into())
@@ -203,7 +203,8 @@ impl Shared {
         CredentialError::SignInRequired { key: Box::new(self.key.clone()), reason }
     }
 
-    fn client_refused(&self, code: String) -> CredentialError {
-        CredentialError::ClientRefused { key: Box::new(self.key.clone()), code }
+    fn client_refused(&self, record: &Record, code: String) -> CredentialError {
+        let remedy = Box::new(ClientRemedy::of(&self.key, &record.client));
+        CredentialError::ClientRefused { key: Box::new(self.key.clone()), code, remedy }
     }
 }

@@ -180,6 +180,7 @@ pub(crate) fn ended(
         Exchange::Unknown { problem } => (Outcome::Unknown, None, Some(problem), None),
     };
     let (code, problem) = (code.map(|code| Code::new(code)), problem.map(|problem| Phrase::new(problem)));
+    let registration = matches!(came, Outcome::ClientRefused).then_some(record.client.registration);
     let Progress { tries, presentations, .. } = progress;
     move |next| {
         let (follows, pause) = match next {
@@ -200,6 +201,7 @@ pub(crate) fn ended(
             retry_after_ms: retry_after.map(millis),
             next: follows,
             pause_ms: pause.map(millis),
+            registration,
         }
     }
 }

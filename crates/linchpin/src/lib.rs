@@ -67,8 +67,8 @@ pub use client::{Cancel, ClientError, McpClient, McpClientBuilder, Operation};
 pub use http;
 pub use installation::{Builder, Environment, Linchpin, Listed, SetupError};
 pub use linchpin_authority::{
-    AccessToken, Authority, Copies, Credential, CredentialError, Imported, Leftover, Moved, Replace,
-    SignInReason, SignOut, Wait, login_command, moment_in,
+    AccessToken, Authority, ClientRemedy, Copies, Credential, CredentialError, Imported, Leftover, Moved,
+    Replace, SignInReason, SignOut, Wait, login_command, moment_in,
 };
 pub use linchpin_oauth::challenge::{Challenge, Challenges};
 pub use linchpin_oauth::http::{HttpOptions, HttpSetupError};

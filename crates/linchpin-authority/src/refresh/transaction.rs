@@ -59,7 +59,7 @@ impl Transaction<'_> {
                     let unknown = progress.presentations.saturating_sub(1);
                     let record = client_refused(record, &code, unknown, answered);
                     self.save_or_warn(&record).await;
-                    let error = self.shared.client_refused(code);
+                    let error = self.shared.client_refused(&record, code);
                     return self.obtained_nothing(&record, error, evidence);
                 }
                 Next::Again(pause) => {

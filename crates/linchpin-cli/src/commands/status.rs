@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use linchpin::history::Event;
 use linchpin::{
-    Clock as _, CredentialKey, Disposition, Linchpin, PlainHttp, Record, StoreError, StoreKind, StorePolicy,
-    SystemClock, UnixMs,
+    ClientRemedy, Clock as _, CredentialKey, Disposition, Linchpin, PlainHttp, Record, StoreError, StoreKind,
+    StorePolicy, SystemClock, UnixMs,
 };
 use serde::Serialize;
 
@@ -43,6 +43,8 @@ struct ClientRefused {
     code: String,
     at_ms: u64,
     remedy: String,
+    /// The command in it, as the words to start it with; `null` when it lacks what only a person knows.
+    remedy_command: Option<Vec<String>>,
 }
 
 pub(super) async fn run(app: &App, args: Status) -> Result<u8, Failure> {
@@ -169,10 +171,12 @@ fn row(
 /// Of a sign-in that cannot be renewed, what its client is to the provider makes no difference.
 fn client_refused(key: &CredentialKey, record: &Record) -> Option<ClientRefused> {
     let refused = record.client_refusal().filter(|_| record.is_renewable())?;
+    let remedy = ClientRemedy::of(key, &record.client);
     Some(ClientRefused {
         code: refused.code.clone(),
         at_ms: refused.at_ms.0,
-        remedy: format!("the tokens are kept; run `{}` to register anew", linchpin::login_command(key)),
+        remedy: format!("the tokens are kept; {remedy}"),
+        remedy_command: remedy.command,
     })
 }
 
@@ -225,7 +229,7 @@ fn show(args: &Status, rows: &[Row]) -> Result<(), Failure> {
     let header = ["SERVER", "PROFILE", "STORE", "SCOPES", "STATE", "VALID UNTIL", "RENEWABLE", "LAST EVENT"];
     output::table(&header, cells.collect())?;
     for row in rows {
-        if let Some(ClientRefused { code, at_ms, remedy }) = &row.client_refused {
+        if let Some(ClientRefused { code, at_ms, remedy, .. }) = &row.client_refused {
             let at = until(Some(UnixMs(*at_ms)));
             let told = format!("{}: the provider refused this client ({code}) at {at}; {remedy}", row.server);
             output::line(output::shown(&told))?;

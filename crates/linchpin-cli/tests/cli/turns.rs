@@ -196,6 +196,34 @@ async fn p11_a_client_that_the_provider_forgot_keeps_its_tokens_and_the_next_sig
     assert_ne!(world.record().expect("saved")["client"]["id"], before["client"]["id"]);
 }
 
+/// Whoever registered a client by hand is told to name it again: without that, the next sign-in would register another.
+#[tokio::test]
+async fn p11_a_client_registered_by_hand_that_is_refused_is_to_be_named_again() {
+    let world = World::new();
+    let url = world.url();
+    let port = crate::running::free_port().to_string();
+    world.kit.add_client("by-hand", "none", &format!("http://127.0.0.1:{port}/callback"));
+    assert_eq!(world.login(&["--client-id", "by-hand", "--callback-port", &port]).await.code, 0);
+    world.expire();
+    world.kit.forget_clients();
+    let remedy =
+        format!("run `linchpin login {url} --client-id by-hand` with the id that the provider knows");
+    for _ in 0..2 {
+        // At the exchange, and by whoever finds it noted.
+        let ran = world.ask_for_a_token().await;
+        assert_eq!(ran.code, 3, "{ran:?}");
+        assert!(ran.one_line_error().ends_with(&format!("the sign-in is kept; {remedy}")), "{ran:?}");
+    }
+    let refused = world.run(&["status", "--json"]).await.json()[0]["client_refused"].clone();
+    assert_eq!(refused["remedy"], format!("the tokens are kept; {remedy}"));
+    assert_eq!(refused["remedy_command"], json!(["linchpin", "login", url, "--client-id", "by-hand"]));
+    assert!(world.run(&["status"]).await.stdout.contains(&remedy));
+    let told = world.run(&["log", &url]).await.stdout;
+    let line =
+        "nobody asks again for 30 s, and the next sign-in needs the --client-id that the provider knows";
+    assert_eq!(told.matches(line).count(), 1, "{told}");
+}
+
 #[tokio::test]
 async fn p11_thirty_requests_of_three_processes_after_a_client_was_refused_cost_one_presentation() {
     let world = World::signed_in(|_| {}).await;
@@ -277,6 +305,7 @@ async fn p11_status_says_that_the_client_is_refused_and_what_to_do() {
         "code": "invalid_client",
         "at_ms": noted,
         "remedy": format!("the tokens are kept; run `linchpin login {}` to register anew", world.url()),
+        "remedy_command": ["linchpin", "login", world.url()],
     });
     let shown = row().await;
     assert_eq!((&shown["state"], &shown["client_refused"]), (&json!("client refused"), &refused));

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Code, Phrase, Place, TokenName};
-use crate::{StoreKind, UnixMs};
+use crate::{Registration, StoreKind, UnixMs};
 
 /// What was decided or done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,9 @@ pub enum What {
         /// For how long the provider is left alone, in milliseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pause_ms: Option<u64>,
+        /// Of a client that is refused, how the provider came to know it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        registration: Option<Registration>,
     },
     /// The new tokens are saved (P9).
     Renewed {
@@ -294,7 +297,7 @@ pub enum Next {
     Save,
     /// The token is noted as dead: it is never presented again.
     Bury,
-    /// The tokens stay as they are, and the client is to be registered anew.
+    /// The tokens stay as they are, and the client is to be registered anew, or to be named as the provider knows it.
     Keep,
     /// The same request once more, after a pause; it had no effect.
     Again,

@@ -6,8 +6,8 @@ mod verdict;
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use linchpin::UnixMs;
 use linchpin::history::{Cause, Event, How, Next, Outcome, Reason, TokenName, What};
+use linchpin::{Registration, UnixMs};
 
 use self::verdict::Presented;
 use super::brief::brief;
@@ -187,7 +187,17 @@ fn because(cause: Cause) -> &'static str {
 }
 
 fn ended(what: &What) -> String {
-    let What::ExchangeEnded { token, outcome, code, problem, retry_after_ms, next, pause_ms, .. } = what
+    let What::ExchangeEnded {
+        token,
+        outcome,
+        code,
+        problem,
+        retry_after_ms,
+        next,
+        pause_ms,
+        registration,
+        ..
+    } = what
     else {
         return String::new();
     };
@@ -217,7 +227,16 @@ fn ended(what: &What) -> String {
         Next::Keep => {
             // An older version left nobody alone.
             let alone = pause_ms.map(|_| format!(", nobody asks again for {pause}")).unwrap_or_default();
-            format!("the tokens are kept{alone}, and the next sign-in registers anew")
+            let then = match registration {
+                Some(Registration::Preregistered) => {
+                    "the next sign-in needs the --client-id that the provider knows"
+                }
+                Some(Registration::ClientCredentials) => {
+                    "the program has to sign in with credentials that the provider knows"
+                }
+                _ => "the next sign-in registers anew",
+            };
+            format!("the tokens are kept{alone}, and {then}")
         }
         Next::Again => format!("tried again after {pause}"),
         Next::Repeat => "presented once more, at once".to_owned(),

@@ -50,6 +50,7 @@ fn every_kind() -> Vec<What> {
             retry_after_ms: Some(5_000),
             next: Next::GiveUp,
             pause_ms: Some(5_000),
+            registration: Some(crate::Registration::Preregistered),
         },
         What::ExchangeEnded {
             token: token("R1"),
@@ -61,6 +62,7 @@ fn every_kind() -> Vec<What> {
             retry_after_ms: None,
             next: Next::Bury,
             pause_ms: None,
+            registration: None,
         },
         What::Renewed {
             token: Some(token("R2")),

@@ -40,6 +40,7 @@ fn ended(outcome: Outcome, next: Next) -> What {
         retry_after_ms: None,
         next,
         pause_ms: None,
+        registration: None,
     }
 }
 
