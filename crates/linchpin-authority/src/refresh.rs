@@ -23,6 +23,7 @@ use transaction::Transaction;
 const WAIT: LockRequest = LockRequest { purpose: "refresh", within: Duration::from_secs(50) };
 /// The pause before a record is read again that another process may be renewing without the lock.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Runs one transaction to its end. Called in a task of its own (P7).
 pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<AccessToken, CredentialError> {
     // From before the first look on: a pass of the lock between that and the wait is not missed.
