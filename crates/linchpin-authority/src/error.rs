@@ -7,7 +7,7 @@ use std::time::Duration;
 use linchpin_store::{CredentialKey, Disposition, LockError, StoreError};
 use thiserror::Error;
 
-use crate::{ClientRemedy, login_command};
+use crate::{ClientRemedy, Refused, login_command};
 
 /// Why there is no access token. Cloned to every caller that waited for the same transaction.
 #[derive(Debug, Clone, Error)]
@@ -32,7 +32,7 @@ pub enum CredentialError {
         retry_after: Option<Duration>,
     },
     /// The provider answered that our client or request is wrong. The tokens are kept.
-    #[error("{key}: the provider refused this client ({code}); the sign-in is kept; {remedy}")]
+    #[error("{key}: the provider refused {} ({code}); the sign-in is kept; {remedy}", Refused::by(code))]
     ClientRefused {
         /// Which sign-in.
         key: Box<CredentialKey>,

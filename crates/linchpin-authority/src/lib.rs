@@ -36,6 +36,6 @@ mod token;
 pub use authority::{Authority, Copies};
 pub use credential::Credential;
 pub use error::{CredentialError, SignInReason};
-pub use remedy::{ClientRemedy, login_command};
+pub use remedy::{ClientRemedy, Refused, login_command};
 pub use sign::{Imported, Leftover, Moved, Replace, SignOut, Turn};
 pub use token::{AccessToken, Wait, moment_in};

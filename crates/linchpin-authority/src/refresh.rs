@@ -12,7 +12,7 @@ use crate::credential::Shared;
 use crate::decide::{Cause, Decision, decide};
 use crate::exchange::{may_be_running, never_sent};
 use crate::snapshot::{Overtaken, Seen};
-use crate::{AccessToken, ClientRemedy, CredentialError, SignInReason};
+use crate::{AccessToken, ClientRemedy, CredentialError, Refused, SignInReason};
 
 mod transaction;
 
@@ -205,7 +205,7 @@ impl Shared {
     }
 
     fn client_refused(&self, record: &Record, code: String) -> CredentialError {
-        let remedy = Box::new(ClientRemedy::of(&self.key, &record.client));
+        let remedy = Box::new(ClientRemedy::of(&self.key, &record.client, Refused::by(&code)));
         CredentialError::ClientRefused { key: Box::new(self.key.clone()), code, remedy }
     }
 }

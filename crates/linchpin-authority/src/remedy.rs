@@ -1,4 +1,5 @@
-//! What a person can do when the provider refuses the client: a sentence, and the command where one is complete.
+//! What a provider refuses when it is not the token, and what a person can do about it: a sentence, and the command
+//! where one is complete.
 
 use std::fmt;
 
@@ -11,7 +12,36 @@ pub fn login_command(key: &CredentialKey) -> String {
     shell(&login(key))
 }
 
-/// What can be done about a provider that refuses the client of a sign-in. `Display` is a clause that says it.
+/// What a token endpoint refuses with a code that says nothing about the token. `Display` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Who asks.
+    Client,
+    /// What is asked, or something that only the provider has a name for.
+    Request,
+}
+
+impl Refused {
+    /// By its error code (RFC 6749 section 5.2).
+    pub fn by(code: &str) -> Self {
+        match code {
+            "invalid_client" | "unauthorized_client" => Self::Client,
+            _ => Self::Request,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "this client",
+            Self::Request => "the request",
+        })
+    }
+}
+
+/// What can be done about a provider that refuses the client or the request of a sign-in. `Display` is a clause that
+/// says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientRemedy {
@@ -23,8 +53,19 @@ pub struct ClientRemedy {
 
 impl ClientRemedy {
     /// For `client`, by which somebody signed in to `key`. One that registered itself is registered anew by the next
-    /// sign-in; one that somebody registered by hand has to be named again.
-    pub fn of(key: &CredentialKey, client: &Client) -> Self {
+    /// sign-in; one that somebody registered by hand has to be named again. What is wrong with a request may pass, and
+    /// else a sign-in is another request.
+    pub fn of(key: &CredentialKey, client: &Client, refused: Refused) -> Self {
+        let remedy = Self::of_client(key, client);
+        match refused {
+            Refused::Client => remedy,
+            Refused::Request => {
+                Self { told: format!("try again; if that does not help, {}", remedy.told), ..remedy }
+            }
+        }
+    }
+
+    fn of_client(key: &CredentialKey, client: &Client) -> Self {
         let mut command = login(key);
         match client.registration {
             Registration::ClientCredentials => {
@@ -80,6 +121,22 @@ mod tests {
     use linchpin_store::{PlainHttp, Secret, ServerUrl};
 
     use super::*;
+
+    #[test]
+    fn f18_a_code_is_about_the_client_or_about_the_request() {
+        for (code, refused) in [
+            ("invalid_client", "this client"),
+            ("unauthorized_client", "this client"),
+            ("invalid_request", "the request"),
+            ("invalid_scope", "the request"),
+            ("unsupported_grant_type", "the request"),
+            ("invalid_target", "the request"),
+            ("too_many_of_them", "the request"),
+            ("", "the request"),
+        ] {
+            assert_eq!(Refused::by(code).to_string(), refused, "{code}");
+        }
+    }
 
     #[test]
     fn p11_the_remedy_names_what_the_next_sign_in_by_such_a_client_needs() {
@@ -145,8 +202,11 @@ mod tests {
                 registration,
                 redirect_uri: None,
             };
-            let remedy = ClientRemedy::of(key, &client);
+            let remedy = ClientRemedy::of(key, &client, Refused::Client);
             assert_eq!(remedy.to_string(), told);
+            let of_request = ClientRemedy::of(key, &client, Refused::Request);
+            assert_eq!(of_request.to_string(), format!("try again; if that does not help, {told}"));
+            assert_eq!(of_request.command, remedy.command);
             let words = command.map(|more| [&["linchpin", "login", url], more].concat());
             assert_eq!(remedy.command, words.map(|words| words.into_iter().map(str::to_owned).collect()));
         }

@@ -68,7 +68,7 @@ pub use http;
 pub use installation::{Builder, Environment, Linchpin, Listed, SetupError};
 pub use linchpin_authority::{
     AccessToken, Authority, ClientRemedy, Copies, Credential, CredentialError, Imported, Leftover, Moved,
-    Replace, SignInReason, SignOut, Wait, login_command, moment_in,
+    Refused, Replace, SignInReason, SignOut, Wait, login_command, moment_in,
 };
 pub use linchpin_oauth::challenge::{Challenge, Challenges};
 pub use linchpin_oauth::http::{HttpOptions, HttpSetupError};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use linchpin::history::Event;
 use linchpin::{
-    ClientRemedy, Clock as _, CredentialKey, Disposition, Linchpin, PlainHttp, Record, StoreError, StoreKind,
-    StorePolicy, SystemClock, UnixMs,
+    ClientRemedy, Clock as _, CredentialKey, Disposition, Linchpin, PlainHttp, Record, Refused, StoreError,
+    StoreKind, StorePolicy, SystemClock, UnixMs,
 };
 use serde::Serialize;
 
@@ -149,8 +149,11 @@ fn row(
     let client_refused = client_refused(key, record);
     let state = match (record.is_usable(SystemClock.now()), record.is_renewable()) {
         (true, _) => "valid",
-        (false, true) if client_refused.is_some() => "client refused",
-        (false, true) => "renews at next use",
+        (false, true) => match client_refused.as_ref().map(|refused| Refused::by(&refused.code)) {
+            Some(Refused::Client) => "client refused",
+            Some(Refused::Request) => "request refused",
+            None => "renews at next use",
+        },
         (false, false) => "sign-in required",
     };
     Row {
@@ -171,7 +174,7 @@ fn row(
 /// Of a sign-in that cannot be renewed, what its client is to the provider makes no difference.
 fn client_refused(key: &CredentialKey, record: &Record) -> Option<ClientRefused> {
     let refused = record.client_refusal().filter(|_| record.is_renewable())?;
-    let remedy = ClientRemedy::of(key, &record.client);
+    let remedy = ClientRemedy::of(key, &record.client, Refused::by(&refused.code));
     Some(ClientRefused {
         code: refused.code.clone(),
         at_ms: refused.at_ms.0,
@@ -188,7 +191,7 @@ fn last_event(record: &Record, event: Option<&Event>) -> String {
         }
         (_, Some(mark), _) => (mark.at_ms, "a refresh without a known outcome".to_owned()),
         (.., Some(refused)) => {
-            (refused.at_ms, format!("the provider refused this client ({})", refused.code))
+            (refused.at_ms, format!("the provider refused {} ({})", Refused::by(&refused.code), refused.code))
         }
         _ => (record.obtained_at_ms, "token obtained".to_owned()),
     };
@@ -231,7 +234,11 @@ fn show(args: &Status, rows: &[Row]) -> Result<(), Failure> {
     for row in rows {
         if let Some(ClientRefused { code, at_ms, remedy, .. }) = &row.client_refused {
             let at = until(Some(UnixMs(*at_ms)));
-            let told = format!("{}: the provider refused this client ({code}) at {at}; {remedy}", row.server);
+            let told = format!(
+                "{}: the provider refused {} ({code}) at {at}; {remedy}",
+                row.server,
+                Refused::by(code)
+            );
             output::line(output::shown(&told))?;
         }
     }

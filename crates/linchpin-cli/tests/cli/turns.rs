@@ -3,8 +3,8 @@
 
 use std::process::Stdio;
 
-use linchpin_testkit::browse;
 use linchpin_testkit::process::StdioServer;
+use linchpin_testkit::{Endpoint, Fault, browse};
 use serde_json::json;
 
 use crate::world::{World, initialize, storm, until};
@@ -291,6 +291,34 @@ async fn p11_a_bridge_that_may_sign_in_opens_a_page_when_the_client_was_refused(
     initialize(&bridges).await;
     assert_eq!(storm(&bridges, 1, "registered").await.answered, 1);
     world.close(bridges).await;
+}
+
+/// A code that says nothing about the client is not told as if the provider had forgotten it.
+#[tokio::test]
+async fn f18_a_code_that_is_about_the_request_is_told_as_that() {
+    let world = World::signed_in(|_| {}).await;
+    let json_type = [("content-type", "application/json")];
+    world.kit.fault(Fault::replace(Endpoint::Token, 400, &json_type, r#"{"error":"too_many"}"#));
+    world.expire();
+    let ran = world.ask_for_a_token().await;
+    assert_eq!(ran.code, 3, "{ran:?}");
+    let told = format!(
+        "the provider refused the request (too_many); the sign-in is kept; try again; if that does not help, run \
+         `linchpin login {}` to register anew",
+        world.url()
+    );
+    assert!(ran.one_line_error().contains(&told), "{ran:?}");
+    let shown = world.run(&["status", "--json"]).await.json()[0].clone();
+    assert_eq!(shown["state"], json!("request refused"));
+    let log = world.run(&["log"]).await;
+    let line = "the provider refused the request (too_many); the tokens are kept, nobody asks again for 30 s, and a \
+                sign-in may help";
+    assert!(log.stdout.contains(line), "{log:?}");
+    // It passes, and nobody has to sign in.
+    world.kit.clear_faults();
+    world.end_pauses();
+    assert_eq!(world.ask_for_a_token().await.code, 0);
+    assert_eq!(world.run(&["status", "--json"]).await.json()[0]["state"], json!("valid"));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Events in a few words, for a table.
 
+use linchpin::Refused;
 use linchpin::history::{Code, How, Outcome, Reason, RevocationOutcome, What};
 
 /// What happened.
@@ -12,7 +13,8 @@ pub(in crate::commands) fn brief(what: &What) -> String {
             format!("ended by the provider{}", code(given))
         }
         What::ExchangeEnded { outcome: Outcome::ClientRefused, code: given, .. } => {
-            format!("the provider refused this client{}", code(given))
+            let refused = Refused::by(given.as_ref().map_or("", |code| code.as_str()));
+            format!("the provider refused {refused}{}", code(given))
         }
         What::ExchangeEnded { outcome: Outcome::Unknown, .. } => {
             "a refresh without a known outcome".to_owned()

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use linchpin::history::{Cause, Event, How, Next, Outcome, Reason, TokenName, What};
-use linchpin::{Registration, UnixMs};
+use linchpin::{Refused, Registration, UnixMs};
 
 use self::verdict::Presented;
 use super::brief::brief;
@@ -206,7 +206,7 @@ fn ended(what: &What) -> String {
     let came = match outcome {
         Outcome::Rotated => format!("the provider issued new tokens for refresh token {token}"),
         Outcome::Refused => format!("the provider refused refresh token {token} for good ({code})"),
-        Outcome::ClientRefused => format!("the provider refused this client ({code})"),
+        Outcome::ClientRefused => format!("the provider refused {} ({code})", Refused::by(code)),
         Outcome::NotSent => format!("refresh token {token} was not sent: the provider {problem}"),
         Outcome::Unavailable => {
             let asked = retry_after_ms.map(|asked| format!(" and asked to wait {}", seconds(asked)));
@@ -228,6 +228,7 @@ fn ended(what: &What) -> String {
             // An older version left nobody alone.
             let alone = pause_ms.map(|_| format!(", nobody asks again for {pause}")).unwrap_or_default();
             let then = match registration {
+                _ if Refused::by(code) == Refused::Request => "a sign-in may help",
                 Some(Registration::Preregistered) => {
                     "the next sign-in needs the --client-id that the provider knows"
                 }
