@@ -165,6 +165,15 @@ async fn an_adoption_is_told_and_a_read_is_not() {
     assert_eq!(told.credential.recover(&first, Wait::Transaction).await.expect("adopted"), a("A2"));
     let adopted =
         What::Adopted { access: a("A2").fingerprint().into(), instead_of: Some(first.fingerprint().into()) };
+    assert_eq!(told.events(), [adopted.clone()]);
+
+    // One whose token ended, and was renewed by somebody else before it asked.
+    let told = self::told(1_001, vec![]).await;
+    let ended = told.token().await.expect("a token");
+    told.world.set_time(1_090);
+    told.world.another_process().recover(&ended, Wait::Transaction).await.expect("renewed");
+    told.world.set_time(1_101);
+    assert_eq!(told.token().await.expect("adopted"), a("A2"));
     assert_eq!(told.events(), [adopted]);
 
     // A process that waited for another one, and knew no token before.
