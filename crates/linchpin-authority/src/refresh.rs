@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use linchpin_store::history::{Evidence, What};
 use linchpin_store::steps::{Step, reached};
-use linchpin_store::{CredentialGuard, LockRequest, LockWatch, Record};
+use linchpin_store::{CredentialGuard, LockRequest, Record};
 use tokio::time::Instant;
 
 use crate::credential::Shared;
@@ -26,8 +26,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Runs one transaction to its end. Called in a task of its own (P7).
 pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<AccessToken, CredentialError> {
-    // From before the first look on: a pass of the lock between that and the wait is not missed.
-    let mut watch = shared.store.watch_lock(&shared.key);
     let mut unsent: Option<Box<Record>> = None;
     let mut outcome = first_look(shared, cause).await;
     loop {
@@ -42,7 +40,7 @@ pub(crate) async fn refresh(shared: &Arc<Shared>, cause: &Cause) -> Result<Acces
                 unsent = marked.or(unsent);
             }
         }
-        outcome = under_lock(shared, cause, &mut *watch, unsent.as_deref()).await;
+        outcome = under_lock(shared, cause, unsent.as_deref()).await;
     }
 }
 
@@ -57,13 +55,12 @@ async fn first_look(shared: &Shared, cause: &Cause) -> Result<AccessToken, Stop>
 async fn under_lock(
     shared: &Arc<Shared>,
     cause: &Cause,
-    watch: &mut dyn LockWatch,
     unsent: Option<&Record>,
 ) -> Result<AccessToken, Stop> {
     let waited = match unsent {
         // What that mark means, only the lock tells.
         Some(_) => shared.lock(WAIT).await.map(Waited::Locked),
-        None => lock_or_look(shared, cause, watch).await,
+        None => lock_or_look(shared, cause).await,
     };
     let guard = match waited? {
         Waited::Locked(guard) => guard,
@@ -114,13 +111,12 @@ enum Waited {
 
 /// The lock, or what its holders saved meanwhile: those who adopt a token all read it at once, and do not queue for
 /// the lock one after the other (F1).
-async fn lock_or_look(
-    shared: &Shared,
-    cause: &Cause,
-    watch: &mut dyn LockWatch,
-) -> Result<Waited, CredentialError> {
+async fn lock_or_look(shared: &Shared, cause: &Cause) -> Result<Waited, CredentialError> {
     let begun = Instant::now();
     let looks = async {
+        // Not before the lock was found taken: that the first of a storm takes it is no news, and if all the others read
+        // the store for it, they are in the way of the mark that it saves.
+        let mut watch = shared.store.watch_lock(&shared.key);
         loop {
             watch.passed().await;
             // What cannot be read is for whoever gets the lock to tell.

@@ -165,7 +165,7 @@ async fn an_adoption_is_told_and_a_read_is_not() {
     assert_eq!(told.credential.recover(&first, Wait::Transaction).await.expect("adopted"), a("A2"));
     let adopted =
         What::Adopted { access: a("A2").fingerprint().into(), instead_of: Some(first.fingerprint().into()) };
-    assert_eq!(told.events(), [adopted.clone()]);
+    assert_eq!(told.events(), std::slice::from_ref(&adopted));
 
     // One whose token ended, and was renewed by somebody else before it asked.
     let told = self::told(1_001, vec![]).await;
