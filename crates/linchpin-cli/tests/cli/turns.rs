@@ -293,6 +293,20 @@ async fn p11_a_bridge_that_may_sign_in_opens_a_page_when_the_client_was_refused(
     world.close(bridges).await;
 }
 
+/// The first request waits for 9 s at most, however long its caller would; what ran out is told as it is.
+#[tokio::test]
+async fn p18_a_wait_that_is_shorter_than_the_callers_is_not_told_as_the_callers() {
+    let world = World::signed_in(|_| {}).await;
+    world.kit.refuse_access_tokens();
+    world.kit.fault(Fault::delay(Endpoint::Token, std::time::Duration::from_secs(12)).times(1));
+    world.kit.reset_counts();
+    let ran = world.run(&["tools", &world.url()]).await;
+    assert_eq!(ran.code, 6, "{ran:?}");
+    assert!(ran.stderr.contains("the refresh goes on, try again"), "{ran:?}");
+    assert_eq!(world.run(&["tools", &world.url()]).await.code, 0);
+    assert_eq!(world.kit.counts().exchanges, 1);
+}
+
 /// A code that says nothing about the client is not told as if the provider had forgotten it.
 #[tokio::test]
 async fn f18_a_code_that_is_about_the_request_is_told_as_that() {

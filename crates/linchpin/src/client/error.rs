@@ -288,8 +288,9 @@ impl Reading<'_> {
 
     fn timed_out(self, error: &dyn StdError) -> ClientError {
         match self.limit {
-            Some(limit) => ClientError::TimedOut(limit),
-            None => ClientError::Send { message: error.to_string(), disposition: Disposition::TimedOut },
+            Some(limit) if self.allowance.is_over() => ClientError::TimedOut(limit),
+            // A shorter wait of a single message, or none that has an end.
+            _ => ClientError::Send { message: error.to_string(), disposition: Disposition::TimedOut },
         }
     }
 
