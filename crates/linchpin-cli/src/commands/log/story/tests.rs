@@ -46,8 +46,9 @@ fn ended(outcome: Outcome, next: Next) -> What {
 
 fn client_refused() -> What {
     let mut what = ended(Outcome::ClientRefused, Next::Keep);
-    if let What::ExchangeEnded { pause_ms, .. } = &mut what {
+    if let What::ExchangeEnded { pause_ms, code, .. } = &mut what {
         *pause_ms = Some(30_000);
+        *code = Some(Code::new("invalid_client"));
     }
     what
 }
@@ -210,9 +211,13 @@ fn each_event_is_one_sentence() {
         (ended(Outcome::NotSent, Next::Again), "was not sent"),
         (
             ended(Outcome::ClientRefused, Next::Keep),
-            "refused this client (no code); the tokens are kept, and the next sign-in registers anew",
+            "refused the request (no code); the tokens are kept, and a sign-in may help",
         ),
-        (client_refused(), "the tokens are kept, nobody asks again for 30 s, and the next sign-in registers"),
+        (
+            client_refused(),
+            "refused this client (invalid_client); the tokens are kept, nobody asks again for 30 s, and the next \
+             sign-in registers",
+        ),
         (
             What::SaveFailed { tokens_wait: true, attempt: 2, problem: phrase() },
             "(attempt 2): it did not answer within 3 s; they are kept in memory",
